@@ -1,0 +1,63 @@
+"""Files that are either written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from rheostat.core.errors import RheostatError
+
+__all__ = ["sha256_of", "write_atomically"]
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one and nothing between.
+
+    Args:
+        path: Where the file goes; its folder is made if it is missing.
+        data: The content; text is encoded as UTF-8.
+
+    Raises:
+        RheostatError: If the disk is full or the folder cannot be written; the old file stays.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise _readable(error, path) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _readable(error: OSError, path: Path) -> RheostatError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return RheostatError(
+            "A file needs free space on its disk; the old content was kept.",
+            given=str(path),
+            mend="Free some space and run the same command again.",
+        )
+    return RheostatError(
+        "A file needs a folder that can be written.",
+        given=f"{path} ({error.strerror})",
+        mend="Choose another folder or mend its permissions.",
+    )

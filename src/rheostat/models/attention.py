@@ -1,0 +1,282 @@
+"""Attention over the survivors, with the column sums of its softmax at little extra cost.
+
+Registered with Transformers' attention interface under one name; only blocks that run under pruning dispatch to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from rheostat.models.cache import PrunedLayer
+from rheostat.models.scoring import Scorer
+
+__all__ = ["ATTENTION_NAME", "AttentionCall", "ConfigView", "rheostat_attention"]
+
+ATTENTION_NAME = "rheostat"
+"""The name under which Transformers finds `rheostat_attention`."""
+
+BLOCK_ELEMENTS = 1 << 20
+"""Softmax entries of one pass. Memory stays linear in the length, and a pass (4 MiB in float32) stays in the cache: on
+a 2-core machine, passes of 1 to 4 MiB were fastest, of 16 MiB a third slower."""
+
+
+class AttentionCall:
+    """One block's attention under pruning: what it may see, and what it is asked to sum.
+
+    Args:
+        columns: Columns of the queries in the whole sequence, int64 ``[batch, queries]``.
+        valid: Which queries are real, bool like ``columns``; None where all are.
+        scorer: Whose queries are summed; None where nothing will be dropped.
+        layer: The cache layer that holds the keys, this call's own included; None where nothing is cached.
+        span: Columns of the whole sequence so far, this call's included.
+    """
+
+    def __init__(
+        self, columns: torch.Tensor, valid: torch.Tensor | None, scorer: Scorer | None, layer: PrunedLayer | None, span: int
+    ) -> None:
+        self.columns, self.valid, self.scorer, self.layer, self.span = columns, valid, scorer, layer, span
+        self.received: torch.Tensor | None = None
+        self.visible: torch.Tensor | None = None
+
+    @property
+    def key_columns(self) -> torch.Tensor:
+        """Columns of the keys in the whole sequence, ``[batch, keys]``."""
+        return self.columns if self.layer is None else self.layer.columns
+
+    @property
+    def key_valid(self) -> torch.Tensor | None:
+        """Which keys are real; None where all are."""
+        return self.valid if self.layer is None else self.layer.valid
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Let the attention module that is called inside dispatch to `rheostat_attention`."""
+        token = _CALL.set(self)
+        try:
+            yield
+        finally:
+            _CALL.reset(token)
+
+    def query_weights(self) -> torch.Tensor | None:
+        """Which queries are summed, float ``[batch, queries]``; None where every one is."""
+        if self.scorer is None or (self.scorer.queries == "all" and self.valid is None):
+            return None
+        real = torch.ones_like(self.columns, dtype=torch.bool) if self.valid is None else self.valid
+        if self.scorer.queries != "all":
+            from_end = real.flip(1).cumsum(1).flip(1)
+            real = real & (from_end <= self.scorer.queries)
+        return real.float()
+
+
+_CALL: ContextVar[AttentionCall | None] = ContextVar("rheostat_attention_call", default=None)
+
+
+class ConfigView:
+    """A model's configuration as its attention modules see it while they wear rheostat.
+
+    Everything is the configuration's own, except that the attention implementation is rheostat's while a block runs
+    under pruning in this context. So the model's configuration is never written to, and at neutral nothing differs.
+    """
+
+    def __init__(self, config: Any) -> None:
+        object.__setattr__(self, "_rheostat_config", config)
+
+    @property
+    def _attn_implementation(self) -> str:
+        return self._rheostat_config._attn_implementation if _CALL.get() is None else ATTENTION_NAME  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_rheostat_config"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._rheostat_config, name, value)
+
+
+def rheostat_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend over the survivors, in the signature of Transformers' attention interface.
+
+    Args:
+        module: The attention module; its ``is_causal`` counts.
+        query: ``[batch, heads, queries, head size]``.
+        key: ``[batch, key-value heads, keys, head size]``, queries' own keys last.
+        value: Like ``key``.
+        attention_mask: Not read: what may be seen follows from the columns.
+        dropout: Probability with which an attention weight is dropped, in training.
+        scaling: Factor on the scores; one over the root of the head size by default.
+        options: ``sliding_window`` and ``softcap`` are honoured.
+
+    Returns:
+        The output, ``[batch, queries, heads, head size]``, and None in place of the weights.
+    """
+    call = _CALL.get()
+    if call is None:
+        raise AssertionError("rheostat's attention was called outside a pruned block")
+    view = _View(module, call, query, key, options)
+    view.scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scored = call.scorer is not None and call.scorer.queries != 0
+    if not torch.is_grad_enabled() and scored:
+        return _blocked(view, query, key, value, 0.0, scored=True), None
+    if view.softcap is not None:
+        output = _blocked(view, query, key, value, dropout, scored=False)
+    else:
+        output = _fused(view, query, key, value, dropout)
+    if scored:
+        with torch.no_grad():
+            _blocked(view, query.detach(), key.detach(), None, 0.0, scored=True)
+    return output, None
+
+
+class _View:
+    """Who may see whom."""
+
+    def __init__(
+        self, module: nn.Module, call: AttentionCall, query: torch.Tensor, key: torch.Tensor, options: dict[str, Any]
+    ) -> None:
+        self.call = call
+        self.causal = bool(getattr(module, "is_causal", False))
+        window = options.get("sliding_window")
+        # A window wider than everything seen so far hides nothing.
+        self.window = window if window is not None and call.span > window else None
+        self.softcap = options.get("softcap")
+        self.scaling = 1.0
+        self.past = key.shape[2] - query.shape[2]
+        self.simple = self.window is None and call.key_valid is None
+
+    def mask(self, start: int, stop: int, keys: int) -> torch.Tensor | None:
+        """Which of the first ``keys`` keys queries ``start`` to ``stop`` see, ``[batch or 1, 1, queries, keys]``."""
+        call = self.call
+        if self.simple:
+            if not self.causal or (stop - start == 1 and keys == self.past + stop):
+                return None
+            ones = torch.ones((stop - start, keys), dtype=torch.bool, device=call.columns.device)
+            return ones.tril(self.past + start)[None, None]
+        own = call.columns[:, start:stop, None]
+        other = call.key_columns[:, None, :keys]
+        allowed = other <= own if self.causal else torch.ones((), dtype=torch.bool, device=own.device)
+        if self.window is not None:
+            allowed = allowed & ((own - other).abs() < self.window)
+        if call.key_valid is not None:
+            allowed = allowed & call.key_valid[:, None, :keys]
+        return allowed[:, None]
+
+    def keys_for(self, stop: int, keys: int) -> int:
+        """How many leading keys the queries before ``stop`` can see at most."""
+        return self.past + stop if self.causal and self.simple else keys
+
+
+def _fused(
+    view: _View, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float
+) -> torch.Tensor:
+    queries, keys = query.shape[2], key.shape[2]
+    triangular = view.simple and view.causal and view.past == 0 and queries > 1
+    output = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=None if triangular else view.mask(0, queries, keys),
+        dropout_p=dropout,
+        is_causal=triangular,
+        scale=view.scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output.transpose(1, 2)
+
+
+def _blocked(
+    view: _View, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor | None, dropout: float, *, scored: bool
+) -> torch.Tensor:
+    """Attend in passes over the queries; sum the columns of each pass's softmax while it is at hand.
+
+    Exact, without a matrix of queries by keys: memory is linear in the length. Without ``value`` only the sums are
+    taken, and an empty tensor is returned.
+    """
+    batch, heads, queries, _ = query.shape
+    groups, keys = key.shape[1], key.shape[2]
+    sums = _Sums(view.call, groups * batch, keys - view.past, query) if scored else None
+    transposed = key.transpose(2, 3)
+    rows = max(8, min(queries, BLOCK_ELEMENTS // max(1, batch * heads * keys)))
+    output = query.new_empty((batch, queries, heads, query.shape[-1])) if value is not None else query.new_empty(0)
+    pieces = []
+    for start in range(0, queries, rows):
+        stop = min(start + rows, queries)
+        visible = view.keys_for(stop, keys)
+        mask = view.mask(start, stop, visible)
+        weights = _softmax(view, query[:, :, start:stop], transposed[..., :visible], mask)
+        if sums is not None:
+            sums.add(weights, mask, start, stop, view.past)
+        if value is not None:
+            weights = functional.dropout(weights, dropout) if dropout else weights
+            pieces.append(_mix(weights, value[:, :, :visible], heads))
+    if sums is not None:
+        sums.finish()
+    return torch.cat(pieces, dim=1) if pieces else output
+
+
+def _softmax(
+    view: _View, query: torch.Tensor, transposed: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Return the weights ``[batch, groups, heads a group, queries, keys]``, in float32 at least."""
+    batch, heads, rows, size = query.shape
+    groups = transposed.shape[1]
+    folded = (query * view.scaling).reshape(batch, groups, heads // groups * rows, size)
+    scores = torch.matmul(folded, transposed).view(batch, groups, heads // groups, rows, -1)
+    if scores.dtype in (torch.float16, torch.bfloat16):
+        scores = scores.float()
+    if view.softcap is not None:
+        scores = torch.tanh(scores / view.softcap) * view.softcap
+    if mask is not None:
+        # The lowest finite number instead of minus infinity: a row without tokens gives no NaN.
+        scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1)
+
+
+def _mix(weights: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:
+    batch, groups, share, rows, keys = weights.shape
+    mixed = torch.matmul(weights.reshape(batch, groups, share * rows, keys).to(value.dtype), value)
+    return mixed.view(batch, heads, rows, -1).transpose(1, 2)
+
+
+class _Sums:
+    """Column sums of the softmax over the queries that count, for the keys of this call."""
+
+    def __init__(self, call: AttentionCall, rows: int, own: int, query: torch.Tensor) -> None:
+        dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
+        self.call, self.counted = call, call.query_weights()
+        self.received = torch.zeros((query.shape[0], own), dtype=dtype, device=query.device)
+        self.visible = torch.zeros_like(self.received) if call.scorer is not None and call.scorer.reads_visible else None
+
+    def add(self, weights: torch.Tensor, mask: torch.Tensor | None, start: int, stop: int, past: int) -> None:
+        """Add a pass's weights ``[batch, groups, share, queries, keys]``."""
+        batch, groups, share, rows, keys = weights.shape
+        counted = None if self.counted is None else self.counted[:, start:stop].to(weights.dtype)
+        if counted is None:
+            mass = weights.sum(dim=(1, 2, 3))
+        else:
+            heads = counted[:, None, None, :].expand(batch, groups, share, rows).reshape(batch, 1, -1)
+            mass = torch.matmul(heads, weights.reshape(batch, -1, keys)).squeeze(1)
+        self.received[:, : keys - past] += mass[:, past:]
+        if self.visible is None:
+            return
+        seen = weights.new_ones((1, rows, keys)) if mask is None else mask[:, 0].to(weights.dtype)
+        sums = seen.sum(1) if counted is None else torch.matmul(counted.unsqueeze(1), seen.expand(batch, -1, -1))[:, 0]
+        self.visible[:, : keys - past] += sums[:, past:]
+
+    def finish(self) -> None:
+        """Hand the sums to the call."""
+        self.call.received, self.call.visible = self.received, self.visible

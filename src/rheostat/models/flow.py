@@ -1,0 +1,205 @@
+"""The state of one forward under pruning: what entered each block, and what went on."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+
+from rheostat.core.schedule import keep_count
+from rheostat.models.scoring import Scorer
+
+__all__ = ["CURRENT_FLOW", "Cut", "Flow", "Step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What a forward is to drop in each block.
+
+    Attributes:
+        rate: Keep rate of each block, in (0, 1].
+        floor: Least number of states a block keeps.
+        scorer: Who ranks the states.
+        first: Whether the first real token of each row is never dropped.
+        last: Whether the last real token of each row is never dropped.
+        marked: Further positions that are never dropped, bool ``[batch, length]`` over the columns of this forward.
+    """
+
+    rate: float
+    floor: int
+    scorer: Scorer
+    first: bool
+    last: bool
+    marked: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The hidden states that stand between two blocks.
+
+    Attributes:
+        columns: Their columns in this forward's input, int64 ``[batch, width]``: per row ascending, then, in rows that
+            hold fewer than ``width``, distinct columns of states that are gone (never read, never written).
+        counts: How many of a row's columns are real.
+        whole: Whether this is every column of every row, so that nothing needs gathering.
+    """
+
+    columns: torch.Tensor
+    counts: tuple[int, ...]
+    whole: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns per row, padding included."""
+        return self.columns.shape[1]
+
+    @property
+    def ragged(self) -> bool:
+        """Whether some row holds fewer states than another."""
+        return min(self.counts) < self.width
+
+    def valid(self) -> torch.Tensor | None:
+        """Which entries are real, bool ``[batch, width]``; None where all are."""
+        if not self.ragged:
+            return None
+        return _first(self.counts, self.width, self.columns.device)
+
+
+class Flow:
+    """One forward of one batch under pruning.
+
+    Blocks call it in order. What was chosen once is kept, so that gradient checkpointing, which runs a block's
+    forward again in the backward pass, takes the same states again.
+
+    Args:
+        cut: What to drop.
+        length: Columns of this forward's input.
+        batch: Rows.
+        device: Where the model's hidden states are.
+        mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
+        past: Columns of the sequence that earlier calls saw (the logical length of the cache).
+    """
+
+    def __init__(
+        self, cut: Cut, *, length: int, batch: int, device: torch.device, mask: torch.Tensor | None, past: int
+    ) -> None:
+        self.cut, self.length, self.batch, self.past = cut, length, batch, past
+        self.steps = [_start(mask, batch, length, device)]
+        self.lengths = self.steps[0].counts
+        self._blocks_called = 0
+        self._protected, self._protected_counts = self._protect(mask)
+
+    def next_block(self) -> int:
+        """Return the index of the block that is being called, and count it."""
+        self._blocks_called += 1
+        return self._blocks_called - 1
+
+    def columns_seen(self, step: Step) -> torch.Tensor:
+        """Return the step's columns counted from the start of the whole sequence."""
+        return step.columns + self.past if self.past else step.columns
+
+    def drops(self, block: int) -> bool:
+        """Whether this block will drop anything, known before its attention runs."""
+        return self._next_counts(self.steps[block]) != self.steps[block].counts
+
+    def choose(self, block: int, scores: torch.Tensor | None) -> torch.Tensor | None:
+        """Choose who goes on through a block.
+
+        Args:
+            block: The block's index.
+            scores: ``[batch, entering]``; may be None where the block drops nothing.
+
+        Returns:
+            Indices into the entering states, ``[batch, width of the next step]``; None where all go on.
+        """
+        step = self.steps[block]
+        counts = self._next_counts(step)
+        if counts == step.counts:
+            self._remember(block, step)
+            return None
+        if len(self.steps) > block + 1:
+            return _positions_of(self.steps[block + 1].columns, step.columns)
+        if scores is None:
+            raise AssertionError("a block that drops states was not scored")
+        chosen = _best(self._ranked(scores, step), counts)
+        self._remember(block, Step(step.columns.gather(1, chosen), counts))
+        return chosen
+
+    def survivors(self) -> list[list[list[int]]]:
+        """Return, for each block and each row, the sorted columns of the whole sequence that went on."""
+        after = self.steps[1:]
+        rows = [self.columns_seen(step).tolist() for step in after]
+        return [
+            [row[:count] for row, count in zip(columns, step.counts, strict=True)]
+            for columns, step in zip(rows, after, strict=True)
+        ]
+
+    def _remember(self, block: int, step: Step) -> None:
+        if len(self.steps) == block + 1:
+            self.steps.append(step)
+
+    def _next_counts(self, step: Step) -> tuple[int, ...]:
+        rows = zip(step.counts, self.lengths, self._protected_counts, strict=True)
+        return tuple(keep_count(count, real, self.cut.rate, self.cut.floor, kept) for count, real, kept in rows)
+
+    def _ranked(self, scores: torch.Tensor, step: Step) -> torch.Tensor:
+        ranked = scores
+        if self._protected is not None:
+            ranked = ranked.masked_fill(self._protected.gather(1, step.columns), torch.inf)
+        valid = step.valid()
+        return ranked if valid is None else ranked.masked_fill(~valid, -torch.inf)
+
+    def _protect(self, mask: torch.Tensor | None) -> tuple[torch.Tensor | None, tuple[int, ...]]:
+        start = self.steps[0]
+        if not (self.cut.first or self.cut.last) and self.cut.marked is None:
+            return None, (0,) * self.batch
+        protected = torch.zeros((self.batch, self.length), dtype=torch.bool, device=start.columns.device)
+        for wanted, slots in ((self.cut.first, [0] * self.batch), (self.cut.last, [n - 1 for n in start.counts])):
+            if wanted:
+                # A row without tokens has no last one; its slot 0 is padding, which is never counted.
+                at = torch.tensor([[max(slot, 0)] for slot in slots], device=protected.device)
+                protected.scatter_(1, start.columns.gather(1, at), True)
+        if self.cut.marked is None:
+            ends = int(self.cut.first) + int(self.cut.last)
+            return protected, tuple(min(ends, count) for count in start.counts)
+        protected |= self.cut.marked.to(protected.device)
+        if mask is not None:
+            protected &= mask
+        return protected, tuple(protected.sum(1).tolist())
+
+
+CURRENT_FLOW: ContextVar[Flow | None] = ContextVar("rheostat_flow", default=None)
+"""The forward that runs in this context, for the blocks to find."""
+
+
+def _start(mask: torch.Tensor | None, batch: int, length: int, device: torch.device) -> Step:
+    everything = torch.arange(length, device=device).expand(batch, length)
+    if mask is None or length == 1:
+        return Step(everything, (length,) * batch, whole=True)
+    counts = tuple(mask.sum(1).tolist())
+    if min(counts) == length:
+        return Step(everything, counts, whole=True)
+    real_first = torch.sort(~mask, dim=1, stable=True).indices
+    return Step(real_first[:, : max(*counts, 1)], counts)
+
+
+def _first(counts: tuple[int, ...], width: int, device: torch.device) -> torch.Tensor:
+    limits = torch.tensor(counts, device=device).unsqueeze(1)
+    return torch.arange(width, device=device) < limits
+
+
+def _best(ranked: torch.Tensor, counts: tuple[int, ...]) -> torch.Tensor:
+    width = max(*counts, 1) if len(counts) > 1 else max(counts[0], 1)
+    best = torch.sort(ranked, dim=1, descending=True, stable=True).indices[:, :width]
+    if min(counts) == width:
+        return best.sort(dim=1).values
+    # In rows that keep fewer, the rest of the slots goes behind the kept ones.
+    entering = ranked.shape[1]
+    behind = (~_first(counts, width, ranked.device)) * entering
+    return (best + behind).sort(dim=1).values % entering
+
+
+def _positions_of(wanted: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """Return where each wanted column stands in ``among``: only used when a checkpointed block runs again."""
+    return (among.unsqueeze(1) == wanted.unsqueeze(2)).int().argmax(dim=2)

@@ -1,0 +1,303 @@
+"""Put pruning on a model, and take it off again without a trace.
+
+The base model and its blocks get a subclass of their own class, so that gradient checkpointing, PEFT, saving and
+recording of outputs go on working; the attention modules see their configuration through a `ConfigView`. No weight,
+buffer, hook or configuration value changes. With nothing to prune the plain class's own forward runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from rheostat.core.errors import SettingError
+from rheostat.models import cache as caches
+from rheostat.models.attention import ATTENTION_NAME, AttentionCall, ConfigView, rheostat_attention
+from rheostat.models.families import Located, locate
+from rheostat.models.flow import CURRENT_FLOW, Cut, Flow, Step
+from rheostat.models.layouts import Layout
+from rheostat.models.scoring import Attended
+
+__all__ = ["Director", "Worn", "wear"]
+
+_NOT_FOR_ATTENTION = {"attention_mask", "position_ids", "encoder_attention_mask", "flow"}
+
+
+class Director(ABC):
+    """Says what each forward is to drop, and hears what it did."""
+
+    @abstractmethod
+    def cut(self) -> Cut | None:
+        """Return what a forward in this context is to drop; None for the plain model."""
+
+    @abstractmethod
+    def plain_cut(self) -> Cut:
+        """Return the cut that drops nothing, for going on with a pruned cache at the neutral setting."""
+
+    @abstractmethod
+    def ran(self, flow: Flow | None) -> None:
+        """Hear of a finished forward; None for a plain one."""
+
+
+class Worn:
+    """A model that wears pruning. `take_off` gives the very same model back.
+
+    Args:
+        model: The model, whose modules are changed in place.
+        located: Where its blocks are.
+        director: Who says what to drop.
+    """
+
+    def __init__(self, model: nn.Module, located: Located, director: Director) -> None:
+        self.model, self.located = model, located
+        self._classes: list[tuple[nn.Module, type[nn.Module]]] = []
+        self._attentions = located.attentions()
+        AttentionInterface.register(ATTENTION_NAME, rheostat_attention)
+        self._swap(located.base, _base_class(type(located.base), director, len(located.blocks), located.family.kind))
+        for block in located.blocks:
+            self._swap(block, _block_class(type(block), located.family.layout))
+        for module in model.modules():
+            if module is not located.base and isinstance(module, PreTrainedModel) and module.can_generate():
+                self._swap(module, _generating_class(type(module), director))
+        for attention in self._attentions:
+            attention.config = ConfigView(attention.config)  # type: ignore[assignment]
+
+    def take_off(self) -> None:
+        """Give every module its own class and configuration back."""
+        for module, plain in reversed(self._classes):
+            module.__class__ = plain
+        for attention in self._attentions:
+            view = attention.config
+            if isinstance(view, ConfigView):
+                attention.config = object.__getattribute__(view, "_rheostat_config")
+        self._classes, self._attentions = [], []
+
+    def _swap(self, module: nn.Module, worn: type[nn.Module]) -> None:
+        self._classes.append((module, type(module)))
+        module.__class__ = worn
+
+
+def wear(model: nn.Module, director: Director) -> Worn:
+    """Put pruning on a model, in place.
+
+    Args:
+        model: A Transformers model of a supported family, with or without a head or PEFT adapters.
+        director: Who says what each forward is to drop.
+
+    Raises:
+        UnsupportedModelError: If the family or its set-up is not supported; with the reason.
+        SettingError: If the model wears pruning already.
+    """
+    located = locate(model)
+    if getattr(type(located.base), "_rheostat_worn", False):
+        raise SettingError(
+            "A model wears rheostat once.", given=type(located.base).__name__, mend="Use its handle, or detach it first."
+        )
+    return Worn(model, located, director)
+
+
+def _named(worn: type, plain: type) -> type:
+    # Saving writes the class's name into config.json, and device maps go by it.
+    worn.__name__, worn.__qualname__, worn.__module__ = plain.__name__, plain.__qualname__, plain.__module__
+    return worn
+
+
+def _base_class(plain: type[nn.Module], director: Director, blocks: int, kind: str) -> type[nn.Module]:
+    names = list(inspect.signature(plain.forward).parameters)[1:]
+
+    class WornBase(plain):  # type: ignore[misc, valid-type]
+        _rheostat_worn = True
+
+        @functools.wraps(plain.forward)
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            named = {**dict(zip(names, args, strict=False)), **kwargs}
+            cut = director.cut()
+            if cut is None and caches.is_pruned(named.get("past_key_values")):
+                cut = director.plain_cut()
+            if cut is None:
+                director.ran(None)
+                return super().forward(*args, **kwargs)
+            flow = _open_flow(self, named, cut, blocks if kind == "decoder" else None)
+            token = CURRENT_FLOW.set(flow)
+            try:
+                output = super().forward(**named)
+            finally:
+                CURRENT_FLOW.reset(token)
+            director.ran(flow)
+            return output
+
+    return _named(WornBase, plain)
+
+
+def _block_class(plain: type[nn.Module], layout: Layout) -> type[nn.Module]:
+    names = list(inspect.signature(plain.forward).parameters)[2:]
+
+    class WornBlock(plain):  # type: ignore[misc, valid-type]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            # Gradient checkpointing runs forward again after the flow has ended: it must come in the arguments.
+            flow = CURRENT_FLOW.get()
+            if flow is not None:
+                kwargs["flow"] = (flow, flow.next_block())
+            return super().__call__(*args, **kwargs)
+
+        def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            flow = kwargs.pop("flow", None)
+            if flow is None:
+                return super().forward(hidden_states, *args, **kwargs)
+            options = {**dict(zip(names, args, strict=False)), **kwargs}
+            return _pruned_block(self, layout, hidden_states, flow, options)
+
+    return _named(WornBlock, plain)
+
+
+def _generating_class(plain: type[nn.Module], director: Director) -> type[nn.Module]:
+    class WornGenerator(plain):  # type: ignore[misc, valid-type]
+        @functools.wraps(plain.generate)  # type: ignore[attr-defined]
+        def generate(self, *args: Any, **kwargs: Any) -> Any:
+            if director.cut() is not None:
+                _refuse_generation(self, args, kwargs)
+            return super().generate(*args, **kwargs)
+
+    return _named(WornGenerator, plain)
+
+
+def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    given = kwargs.get("generation_config") or (args[1] if len(args) > 1 else None) or model.generation_config
+    reasons = {
+        "prefill_chunk_size": "Chunked prefill scores each chunk alone, so it would drop other tokens than one prefill.",
+        "assistant_model": "Assisted decoding rolls the cache back, which a pruned one cannot.",
+        "prompt_lookup_num_tokens": "Prompt look-up decoding rolls the cache back, which a pruned one cannot.",
+        "assistant_early_exit": "Early-exit assisted decoding rolls the cache back, which a pruned one cannot.",
+        "cache_implementation": "Pruning needs its own dynamic cache.",
+    }
+    for name, rule in reasons.items():
+        value = kwargs.get(name, getattr(given, name, None))
+        if value is not None and value != "dynamic":
+            raise SettingError(rule, given=f"{name}={value!r}", mend="Leave it out, or set the dial to neutral.")
+
+
+def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int | None) -> Flow:
+    """Prepare a pruned forward: its flow, its cache, and a stand-in for the mask, all in ``named``."""
+    inputs = named.get("input_ids") if named.get("input_ids") is not None else named.get("inputs_embeds")
+    if inputs is None:
+        raise SettingError("A forward needs input_ids or inputs_embeds.")
+    batch, length = inputs.shape[:2]
+    full_mask = _real_columns(named.get("attention_mask"), inputs.device)
+    past = _prepare_cache(model, named, cached_blocks, full_mask)
+    mask = None if full_mask is None else full_mask[:, -length:]
+    if cut.marked is not None and tuple(cut.marked.shape) != (batch, length):
+        raise SettingError(
+            "A protect mask has one entry for each token of the forward.",
+            given=f"{tuple(cut.marked.shape)} for input of {(batch, length)}",
+            mend="Pass a bool tensor [batch, length], and only around the forward it is meant for.",
+        )
+    # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
+    named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=inputs.device)
+    return Flow(cut, length=length, batch=batch, device=inputs.device, mask=mask, past=past)
+
+
+def _real_columns(mask: object, device: torch.device) -> torch.Tensor | None:
+    if mask is None:
+        return None
+    if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
+        shape = tuple(mask.shape) if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise SettingError(
+            "Pruning needs to know the real tokens: attention_mask is a 2-D tensor [batch, columns], or left out.",
+            given=shape,
+            mend="Pass the tokenizer's attention_mask, or set the dial to neutral.",
+        )
+    return mask.to(device=device, dtype=torch.bool)
+
+
+def _prepare_cache(model: Any, named: dict[str, Any], blocks: int | None, mask: torch.Tensor | None) -> int:
+    """Make or adopt the cache where one is wanted; return how many columns it has seen."""
+    if blocks is None:
+        return 0
+    cache = named.get("past_key_values")
+    wanted = named.get("use_cache")
+    wanted = model.config.use_cache if wanted is None else wanted
+    if getattr(model, "gradient_checkpointing", False) and model.training:
+        wanted = False
+    if cache is None and not wanted:
+        return 0
+    cache = caches.new_cache(blocks) if cache is None else caches.adopt(cache, blocks, mask)
+    named["past_key_values"] = cache
+    return int(cache.get_seq_length())
+
+
+def _pruned_block(
+    block: Any, layout: Layout, states: torch.Tensor, at: tuple[Flow, int], options: dict[str, Any]
+) -> torch.Tensor:
+    """Run one block on its survivors; everything that is gone keeps the state it had when it was dropped."""
+    flow, index = at
+    step = flow.steps[index]
+    scorer = flow.cut.scorer if flow.drops(index) else None
+    call = _attention_call(flow, index, step, scorer, options)
+    with call.running():
+        mixed = layout.mix(block, _take(states, step), _attention_options(step, options))
+    chosen = flow.choose(index, _scores(flow, index, call))
+    if chosen is None:
+        fed = layout.feed(block, mixed)
+    else:
+        fed = _put(mixed, chosen, layout.feed(block, _rows(mixed, chosen)), flow.steps[index + 1].valid())
+    return fed if step.whole else _put(states, step.columns, fed, step.valid())
+
+
+def _attention_call(flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]) -> AttentionCall:
+    columns, valid = flow.columns_seen(step), step.valid()
+    cache = options.get("past_key_values")
+    layer = None
+    if cache is not None:
+        layer = cache.layers[index]
+        layer.announce(columns, valid, flow.past + flow.length)
+    return AttentionCall(columns, valid, scorer, layer, flow.past + flow.length)
+
+
+def _attention_options(step: Step, options: dict[str, Any]) -> dict[str, Any]:
+    wanted = {name: value for name, value in options.items() if name not in _NOT_FOR_ATTENTION and value is not None}
+    rotary = wanted.get("position_embeddings")
+    if rotary is not None and not step.whole:
+        rows = step.columns.shape[0]
+        wanted["position_embeddings"] = tuple(_rows(part.expand(rows, -1, -1), step.columns) for part in rotary)
+    return {**wanted, "attention_mask": None}
+
+
+def _scores(flow: Flow, index: int, call: AttentionCall) -> torch.Tensor | None:
+    if call.scorer is None:
+        return None
+    return call.scorer.score(Attended(call.received, call.visible, call.columns, index)).detach()
+
+
+def _take(states: torch.Tensor, step: Step) -> torch.Tensor:
+    return states if step.whole else _rows(states, step.columns)
+
+
+def _flat(columns: torch.Tensor, length: int) -> torch.Tensor:
+    """Return the rows' indices into ``[batch * length, ...]``: whole rows are copied, not single elements."""
+    if columns.shape[0] == 1:
+        return columns[0]
+    offsets = torch.arange(columns.shape[0], device=columns.device).unsqueeze(1) * length
+    return (columns + offsets).view(-1)
+
+
+def _rows(states: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Gather ``[batch, length, size]`` at ``columns [batch, width]``."""
+    batch, length, size = states.shape
+    return states.reshape(-1, size).index_select(0, _flat(columns, length)).view(batch, -1, size)
+
+
+def _put(states: torch.Tensor, columns: torch.Tensor, new: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Return ``states`` with ``new`` in place of ``columns``; padding in ``new`` changes nothing."""
+    _, length, size = states.shape
+    at = _flat(columns, length)
+    flat = states.reshape(-1, size)
+    rows = new.reshape(-1, size)
+    if valid is not None:
+        rows = torch.where(valid.reshape(-1, 1), rows, flat.index_select(0, at))
+    return flat.index_copy(0, at, rows).view_as(states)

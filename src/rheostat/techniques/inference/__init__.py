@@ -1,0 +1,1 @@
+"""Techniques that act at inference."""

@@ -1,0 +1,79 @@
+"""The token dial: drop the least-attended hidden states, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+
+from rheostat.core.dial import Dial
+from rheostat.core.errors import SettingError
+from rheostat.core.names import suggest
+from rheostat.models.flow import Cut
+from rheostat.techniques.contract import Technique
+from rheostat.techniques.inference.scorers import make_scorer
+
+__all__ = ["TokenPruning"]
+
+_PROTECT = {
+    "none": (False, False),
+    "first": (True, False),
+    "last": (False, True),
+    "both": (True, True),
+}
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TokenPruning(Technique):
+    """Zero-Shot Adjustable Acceleration: between attention and feed-forward, each block drops what is attended least.
+
+    Block l keeps, of each row, ``min(n, max(ceil(tokens x N_{l-1}), floor))`` hidden states, n being the row's real
+    tokens in this forward. Kept states stay in order and at their original positions. After the last block the hidden
+    states are back at full length, each dropped one as it was when it was dropped.
+
+    Source: https://arxiv.org/abs/2509.01190. Deviations: the ceiling; some positions are never dropped; padding neither
+    scores nor counts.
+
+    Attributes:
+        floor: Least number of states a block keeps of a row, at least 1.
+        scorer: Who ranks the states; see `rheostat.techniques.inference.scorers`.
+        protect: Which ends of a row are never dropped: ``"auto"`` (the last real token of a decoder, which speaks for
+            the row; the first of an encoder), ``"first"``, ``"last"``, ``"both"`` or ``"none"``.
+
+    Raises:
+        SettingError: If a setting is unfit.
+
+    Example:
+        >>> TokenPruning(floor=8, scorer="mean").to_json()
+        {'name': 'tokens', 'floor': 8, 'scorer': 'mean', 'protect': 'auto'}
+    """
+
+    floor: int = 5
+    scorer: str = "attention"
+    protect: str = "auto"
+
+    name: ClassVar[str] = "tokens"
+    stage: ClassVar[Literal["inference"]] = "inference"
+    summary: ClassVar[str] = "drop the least-attended hidden states, block by block"
+    dials: ClassVar[tuple[Dial, ...]] = (
+        Dial("tokens", "keep rate of each block", 0.0, 1.0, neutral=1.0, moves="request", open_low=True),
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse unfit settings."""
+        if isinstance(self.floor, bool) or not isinstance(self.floor, int) or self.floor < 1:
+            raise SettingError("A block keeps at least 1 state: floor is a whole number from 1.", given=repr(self.floor))
+        make_scorer(self.scorer)
+        if self.protect not in ("auto", *_PROTECT):
+            raise SettingError(
+                "protect names the ends of a row.", given=repr(self.protect), mend=suggest(self.protect, ["auto", *_PROTECT])
+            )
+
+    def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:
+        """Return what a forward at this keep rate drops."""
+        ends = ("last" if decoder else "first") if self.protect == "auto" else self.protect
+        first, last = _PROTECT[ends]
+        return Cut(settings["tokens"], self.floor, make_scorer(self.scorer), first, last, marked)
