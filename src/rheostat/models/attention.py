@@ -273,8 +273,9 @@ class _Sums:
         self.received[:, : keys - past] += mass[:, past:]
         if self.visible is None:
             return
-        seen = weights.new_ones((1, rows, keys)) if mask is None else mask[:, 0].to(weights.dtype)
-        sums = seen.sum(1) if counted is None else torch.matmul(counted.unsqueeze(1), seen.expand(batch, -1, -1))[:, 0]
+        seen = weights.new_ones(()) if mask is None else mask[:, 0].to(weights.dtype)
+        seen = seen.expand(batch, rows, keys)
+        sums = seen.sum(1) if counted is None else torch.matmul(counted.unsqueeze(1), seen)[:, 0]
         self.visible[:, : keys - past] += sums[:, past:]
 
     def finish(self) -> None:

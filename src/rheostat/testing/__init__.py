@@ -1,0 +1,8 @@
+"""Conformance suites and references for authors of techniques and model families."""
+
+from __future__ import annotations
+
+from rheostat.testing.reference import masked_reference
+from rheostat.testing.tiny import TINY, tiny_model
+
+__all__ = ["TINY", "masked_reference", "tiny_model"]

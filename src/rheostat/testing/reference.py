@@ -1,0 +1,188 @@
+"""A slow reference for token pruning: it masks what the product removes.
+
+Every block runs at full length, in the plain model's own code and eager attention. Dropped positions are frozen, and
+hidden from later blocks as keys. It shares no code with the product but the names of a family's modules.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from rheostat.models.families import Located, locate
+from rheostat.models.layouts import PostNorm, PreNorm
+
+__all__ = ["Reference", "masked_reference"]
+
+Score = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""From weights ``[heads, queries, keys]``, who may be seen ``[queries, keys]`` and real queries ``[queries]`` to scores."""
+
+
+@dataclass(slots=True)
+class Reference:
+    """What the reference found.
+
+    Attributes:
+        logits: Of the model's head at every position, ``[batch, columns, ...]``, or of the row for a classifier.
+        survivors: For each block and row, sorted columns that went on, over all turns.
+        entered: For each block and row, sorted columns that entered.
+    """
+
+    logits: torch.Tensor
+    survivors: list[list[list[int]]]
+    entered: list[list[list[int]]] = field(default_factory=list)
+
+
+def column_sum(weights: torch.Tensor, seen: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """Score by the sum of each key's column over heads and real queries: the paper's."""
+    return (weights * real[None, :, None]).sum(dim=(0, 1))
+
+
+def masked_reference(
+    model: nn.Module,
+    input_ids: torch.Tensor,
+    mask: torch.Tensor,
+    turns: Sequence[tuple[int, float]],
+    *,
+    floor: int = 5,
+    protect: tuple[bool, bool] | None = None,
+    score: Score = column_sum,
+    **inputs: Any,
+) -> Reference:
+    """Run a model the slow way.
+
+    Args:
+        model: A plain model of a supported family; it is copied, in float64 with eager attention.
+        input_ids: ``[batch, columns]``, all turns one after the other.
+        mask: Which columns are real, bool ``[batch, columns]``.
+        turns: For each turn its number of columns and its keep rate, in order; they sum to ``columns``.
+        floor: Least number of states a block keeps of a turn.
+        protect: Whether the first and the last real column of a turn are protected; None for the family's default.
+        score: How a key is scored.
+        inputs: Further inputs of the model, for instance ``position_ids``.
+    """
+    plain = deepcopy(model).double()
+    plain.set_attn_implementation("eager")
+    located = locate(plain)
+    ends = protect or ((False, True) if located.family.kind == "decoder" else (True, False))
+    run = _Run(located, mask.bool(), list(turns), floor, ends, score)
+    with torch.no_grad(), run.watching():
+        output = plain(input_ids=input_ids, attention_mask=mask.long(), use_cache=False, **inputs)
+    logits = output.logits if hasattr(output, "logits") else output.last_hidden_state
+    return Reference(logits, run.survivors, run.entered)
+
+
+class _Run:
+    def __init__(
+        self,
+        located: Located,
+        mask: torch.Tensor,
+        turns: list[tuple[int, float]],
+        floor: int,
+        ends: tuple[bool, bool],
+        score: Score,
+    ) -> None:
+        self.located, self.mask, self.turns, self.floor, self.ends, self.score = located, mask, turns, floor, ends, score
+        self.alive = mask.clone()
+        self.entered: list[list[list[int]]] = []
+        self.survivors: list[list[list[int]]] = []
+        self.weights: torch.Tensor | None = None
+        self.middle: torch.Tensor | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        hooks = []
+        for block, attention in zip(self.located.blocks, self.located.attentions(), strict=True):
+            hooks.append(block.register_forward_pre_hook(self._before, with_kwargs=True))
+            hooks.append(attention.register_forward_hook(self._keep_weights))
+            hooks.append(_middle_of(self.located, block).register_forward_pre_hook(self._keep_middle))
+            hooks.append(block.register_forward_hook(self._after, with_kwargs=True))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _before(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.entered.append(_columns(self.alive))
+        attention = self.located.family.layout.dispatcher(block)
+        self.seen = self._may_see(attention)
+        # Finite in float32 too, where some families take the softmax: a query that sees nothing gives no NaN.
+        bias = torch.zeros(self.seen.shape, dtype=torch.float64).masked_fill(~self.seen, -1e30)
+        mask_at = {"gpt2": 2, "bert": 1, "roberta": 1, "electra": 1, "distilbert": 1}.get(self.located.family.model_type)
+        if mask_at is not None and len(args) > mask_at:
+            return (*args[:mask_at], bias[:, None], *args[mask_at + 1 :]), kwargs
+        return args, {**kwargs, "attention_mask": bias[:, None]}
+
+    def _may_see(self, attention: nn.Module) -> torch.Tensor:
+        columns = torch.arange(self.mask.shape[1])
+        distance = columns[:, None] - columns[None, :]
+        seen = distance >= 0 if attention.is_causal else torch.ones_like(distance, dtype=torch.bool)
+        window = getattr(attention, "sliding_window", None)
+        if window is None and self.located.family.model_type == "mistral":
+            window = attention.config.sliding_window  # type: ignore[union-attr]
+        if window is not None:
+            seen = seen & (distance.abs() < window)
+        return seen[None] & self.alive[:, None, :]
+
+    def _keep_weights(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.weights = output[1]
+
+    def _keep_middle(self, module: nn.Module, args: Any) -> None:
+        self.middle = args[0]
+
+    def _after(self, block: nn.Module, args: Any, kwargs: Any, output: torch.Tensor) -> torch.Tensor:
+        before = args[0]
+        goes_on = torch.stack([self._choose(row) for row in range(self.mask.shape[0])])
+        middle = self.middle
+        if middle is None:
+            raise AssertionError("the feed-forward half was not seen")
+        out = torch.where(goes_on[..., None], output, torch.where(self.alive[..., None], middle, before))
+        self.alive = goes_on
+        self.survivors.append(_columns(goes_on))
+        return out
+
+    def _choose(self, row: int) -> torch.Tensor:
+        goes_on = torch.zeros_like(self.alive[row])
+        start = 0
+        for length, rate in self.turns:
+            part = slice(start, start + length)
+            goes_on[part] = self._choose_in_turn(row, part, rate)
+            start += length
+        return goes_on
+
+    def _choose_in_turn(self, row: int, part: slice, rate: float) -> torch.Tensor:
+        alive, real = self.alive[row, part], self.mask[row, part]
+        before, total = int(alive.sum()), int(real.sum())
+        if self.weights is None:
+            raise AssertionError("eager attention gave no weights")
+        scores = self.score(self.weights[row, :, part, part], self.seen[row, part, part], alive.double())
+        inside = real.nonzero().flatten().tolist()
+        kept = {inside[0]} if self.ends[0] and inside else set()
+        kept |= {inside[-1]} if self.ends[1] and inside else set()
+        wanted = max(math.ceil(round(rate * before, 9)), self.floor, len(kept))
+        order = sorted(alive.nonzero().flatten().tolist(), key=lambda i: (i not in kept, -float(scores[i])))
+        chosen = torch.zeros_like(alive)
+        chosen[order[: min(total, before, wanted)]] = True
+        return chosen
+
+
+def _middle_of(located: Located, block: nn.Module) -> nn.Module:
+    """Return the module whose input is the state between attention and feed-forward."""
+    layout = located.family.layout
+    if isinstance(layout, PreNorm):
+        return block.get_submodule(layout.before_feed_forward)
+    if isinstance(layout, PostNorm):
+        return block.get_submodule(layout.feed_forward)
+    return layout.feed_forward_parts(block)[0]
+
+
+def _columns(alive: torch.Tensor) -> list[list[int]]:
+    return [row.nonzero().flatten().tolist() for row in alive]
