@@ -22,9 +22,9 @@ __all__ = ["ATTENTION_NAME", "AttentionCall", "ConfigView", "rheostat_attention"
 ATTENTION_NAME = "rheostat"
 """The name under which Transformers finds `rheostat_attention`."""
 
-BLOCK_ELEMENTS = 1 << 20
-"""Softmax entries of one pass. Memory stays linear in the length, and a pass (4 MiB in float32) stays in the cache: on
-a 2-core machine, passes of 1 to 4 MiB were fastest, of 16 MiB a third slower."""
+BLOCK_ELEMENTS = 1 << 18
+"""Softmax entries of one pass: memory stays linear in the length, a pass stays in the processor's cache, and under
+causal attention the later keys of each pass are skipped."""
 
 
 class AttentionCall:
@@ -157,12 +157,13 @@ class _View:
         self.scaling = 1.0
         self.past = key.shape[2] - query.shape[2]
         self.simple = self.window is None and call.key_valid is None
+        self._corner: torch.Tensor | None = None
 
     def mask(self, start: int, stop: int, keys: int) -> torch.Tensor | None:
         """Which of the first ``keys`` keys queries ``start`` to ``stop`` see, ``[batch or 1, 1, queries, keys]``."""
         call = self.call
         if self.simple:
-            if not self.causal or (stop - start == 1 and keys == self.past + stop):
+            if not self.causal or stop - start == 1:
                 return None
             ones = torch.ones((stop - start, keys), dtype=torch.bool, device=call.columns.device)
             return ones.tril(self.past + start)[None, None]
@@ -174,6 +175,14 @@ class _View:
         if call.key_valid is not None:
             allowed = allowed & call.key_valid[:, None, :keys]
         return allowed[:, None]
+
+    def corner(self, rows: int) -> torch.Tensor | None:
+        """Which of the last ``rows`` keys as many queries see where nothing but later keys is hidden."""
+        if not self.causal or rows == 1:
+            return None
+        if self._corner is None or self._corner.shape[-1] != rows:
+            self._corner = torch.ones((1, 1, rows, rows), dtype=torch.bool, device=self.call.columns.device).tril()
+        return self._corner
 
     def keys_for(self, stop: int, keys: int) -> int:
         """How many leading keys the queries before ``stop`` can see at most."""
@@ -211,12 +220,12 @@ def _blocked(
     sums = _Sums(view.call, groups * batch, keys - view.past, query) if scored else None
     transposed = key.transpose(2, 3)
     rows = max(8, min(queries, BLOCK_ELEMENTS // max(1, batch * heads * keys)))
-    output = query.new_empty((batch, queries, heads, query.shape[-1])) if value is not None else query.new_empty(0)
     pieces = []
     for start in range(0, queries, rows):
         stop = min(start + rows, queries)
         visible = view.keys_for(stop, keys)
-        mask = view.mask(start, stop, visible)
+        # Where only the triangle above the diagonal is hidden, it is in the last columns.
+        mask = view.mask(start, stop, visible) if not view.simple else view.corner(stop - start)
         weights = _softmax(view, query[:, :, start:stop], transposed[..., :visible], mask)
         if sums is not None:
             sums.add(weights, mask, start, stop, view.past)
@@ -225,7 +234,7 @@ def _blocked(
             pieces.append(_mix(weights, value[:, :, :visible], heads))
     if sums is not None:
         sums.finish()
-    return torch.cat(pieces, dim=1) if pieces else output
+    return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0] if pieces else query.new_empty(0)
 
 
 def _softmax(
@@ -242,7 +251,8 @@ def _softmax(
         scores = torch.tanh(scores / view.softcap) * view.softcap
     if mask is not None:
         # The lowest finite number instead of minus infinity: a row without tokens gives no NaN.
-        scores = scores.masked_fill(~mask.unsqueeze(1), torch.finfo(scores.dtype).min)
+        hidden = ~mask.unsqueeze(1)
+        scores[..., scores.shape[-1] - mask.shape[-1] :].masked_fill_(hidden, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1)
 
 
@@ -273,8 +283,9 @@ class _Sums:
         self.received[:, : keys - past] += mass[:, past:]
         if self.visible is None:
             return
-        seen = weights.new_ones(()) if mask is None else mask[:, 0].to(weights.dtype)
-        seen = seen.expand(batch, rows, keys)
+        seen = weights.new_ones((batch, rows, keys))
+        if mask is not None:
+            seen[..., keys - mask.shape[-1] :] *= mask[:, 0]
         sums = seen.sum(1) if counted is None else torch.matmul(counted.unsqueeze(1), seen)[:, 0]
         self.visible[:, : keys - past] += sums[:, past:]
 

@@ -31,6 +31,13 @@ class Family:
     blocks: str
     layout: Layout
 
+    def blocks_of(self, base: nn.Module) -> nn.ModuleList | None:
+        """Return the blocks of a base model; None where it has none at that path."""
+        found: object = base
+        for name in self.blocks.split("."):
+            found = getattr(found, name, None)
+        return found if isinstance(found, nn.ModuleList) else None
+
 
 _LLAMA = PreNorm(
     attention="self_attn",
@@ -112,8 +119,8 @@ def locate(model: nn.Module) -> Located:
     by_type = {family.model_type: family for family in _FAMILIES}
     for module in model.modules():
         family = by_type.get(getattr(getattr(module, "config", None), "model_type", ""))
-        blocks = _find(module, family.blocks) if family is not None else None
-        if family is not None and isinstance(blocks, nn.ModuleList):
+        blocks = family.blocks_of(module) if family is not None else None
+        if family is not None and blocks is not None:
             located = Located(family, module, tuple(blocks))
             _refuse_unfit(located, model)
             return located
@@ -151,12 +158,3 @@ def _causal(located: Located) -> bool:
 def _unsupported(rule: str, given: object, mend: str) -> UnsupportedModelError:
     known = ", ".join(family.label for family in _FAMILIES)
     return UnsupportedModelError(rule, given=given, mend=f"{mend} Supported: {known}.")
-
-
-def _find(module: nn.Module, path: str) -> object:
-    found: object = module
-    for name in path.split("."):
-        found = getattr(found, name, None)
-    return found
-
-

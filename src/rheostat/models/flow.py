@@ -79,6 +79,9 @@ class Flow:
         device: Where the model's hidden states are.
         mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
         past: Columns of the sequence that earlier calls saw (the logical length of the cache).
+
+    Attributes:
+        may_overwrite: Whether nobody but the next block holds a block's output, so that it may be written over.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Flow:
         self.cut, self.length, self.batch, self.past = cut, length, batch, past
         self.steps = [_start(mask, batch, length, device)]
         self.lengths = self.steps[0].counts
+        self.may_overwrite = False
         self._blocks_called = 0
         self._protected, self._protected_counts = self._protect(mask)
 

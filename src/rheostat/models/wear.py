@@ -19,7 +19,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from rheostat.core.errors import SettingError
 from rheostat.models import cache as caches
 from rheostat.models.attention import ATTENTION_NAME, AttentionCall, ConfigView, rheostat_attention
-from rheostat.models.families import Located, locate
+from rheostat.models.families import Family, Located, locate
 from rheostat.models.flow import CURRENT_FLOW, Cut, Flow, Step
 from rheostat.models.layouts import Layout
 from rheostat.models.scoring import Attended
@@ -59,7 +59,7 @@ class Worn:
         self._classes: list[tuple[nn.Module, type[nn.Module]]] = []
         self._attentions = located.attentions()
         AttentionInterface.register(ATTENTION_NAME, rheostat_attention)
-        self._swap(located.base, _base_class(type(located.base), director, len(located.blocks), located.family.kind))
+        self._swap(located.base, _base_class(type(located.base), director, located.family))
         for block in located.blocks:
             self._swap(block, _block_class(type(block), located.family.layout))
         for module in model.modules():
@@ -108,7 +108,7 @@ def _named(worn: type, plain: type) -> type:
     return worn
 
 
-def _base_class(plain: type[nn.Module], director: Director, blocks: int, kind: str) -> type[nn.Module]:
+def _base_class(plain: type[nn.Module], director: Director, family: Family) -> type[nn.Module]:
     names = list(inspect.signature(plain.forward).parameters)[1:]
 
     class WornBase(plain):  # type: ignore[misc, valid-type]
@@ -123,7 +123,10 @@ def _base_class(plain: type[nn.Module], director: Director, blocks: int, kind: s
             if cut is None:
                 director.ran(None)
                 return super().forward(*args, **kwargs)
-            flow = _open_flow(self, named, cut, blocks if kind == "decoder" else None)
+            blocks = family.blocks_of(self) or ()
+            flow = _open_flow(self, named, cut, len(blocks) if family.kind == "decoder" else None)
+            # Hooks may have kept a block's output, as recording of hidden states does: then it is not written over.
+            flow.may_overwrite = not torch.is_grad_enabled() and not any(map(_has_hooks, blocks))
             token = CURRENT_FLOW.set(flow)
             try:
                 output = super().forward(**named)
@@ -154,6 +157,10 @@ def _block_class(plain: type[nn.Module], layout: Layout) -> type[nn.Module]:
             return _pruned_block(self, layout, hidden_states, flow, options)
 
     return _named(WornBlock, plain)
+
+
+def _has_hooks(block: nn.Module) -> bool:
+    return bool(block._forward_hooks or block._forward_pre_hooks)
 
 
 def _generating_class(plain: type[nn.Module], director: Director) -> type[nn.Module]:
@@ -245,8 +252,9 @@ def _pruned_block(
     if chosen is None:
         fed = layout.feed(block, mixed)
     else:
-        fed = _put(mixed, chosen, layout.feed(block, _rows(mixed, chosen)), flow.steps[index + 1].valid())
-    return fed if step.whole else _put(states, step.columns, fed, step.valid())
+        going_on = layout.feed(block, _rows(mixed, chosen))
+        fed = _put(mixed, chosen, going_on, flow.steps[index + 1].valid(), in_place=not torch.is_grad_enabled())
+    return fed if step.whole else _put(states, step.columns, fed, step.valid(), in_place=flow.may_overwrite and index > 0)
 
 
 def _attention_call(flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]) -> AttentionCall:
@@ -292,7 +300,9 @@ def _rows(states: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     return states.reshape(-1, size).index_select(0, _flat(columns, length)).view(batch, -1, size)
 
 
-def _put(states: torch.Tensor, columns: torch.Tensor, new: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+def _put(
+    states: torch.Tensor, columns: torch.Tensor, new: torch.Tensor, valid: torch.Tensor | None, *, in_place: bool
+) -> torch.Tensor:
     """Return ``states`` with ``new`` in place of ``columns``; padding in ``new`` changes nothing."""
     _, length, size = states.shape
     at = _flat(columns, length)
@@ -300,4 +310,5 @@ def _put(states: torch.Tensor, columns: torch.Tensor, new: torch.Tensor, valid: 
     rows = new.reshape(-1, size)
     if valid is not None:
         rows = torch.where(valid.reshape(-1, 1), rows, flat.index_select(0, at))
-    return flat.index_copy(0, at, rows).view_as(states)
+    written = flat.index_copy_(0, at, rows) if in_place else flat.index_copy(0, at, rows)
+    return written.view_as(states)

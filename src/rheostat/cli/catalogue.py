@@ -1,0 +1,82 @@
+"""``models`` and ``techniques``: what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rheostat.cli import heavy
+from rheostat.cli.command import Command, JsonOption
+from rheostat.cli.output import Reply, table
+from rheostat.core.dial import Dial
+
+__all__ = ["COMMANDS"]
+
+_TASKS = {"encoder": ("classification",), "decoder": ("classification", "causal-lm")}
+
+
+def _models(options: JsonOption) -> Reply:
+    rows: list[dict[str, Any]] = [
+        {
+            "family": family.label,
+            "model_type": family.model_type,
+            "kind": family.kind,
+            "tasks": list(_TASKS[family.kind]),
+        }
+        for family in heavy.families()
+    ]
+    cells = [(row["family"], row["model_type"], row["kind"], ", ".join(row["tasks"])) for row in rows]
+    shown = table("Model families", ("family", "model type", "kind", "tasks"), cells)
+    return Reply({"models": rows}, (shown,))
+
+
+def _techniques(options: JsonOption) -> Reply:
+    rows: list[dict[str, Any]] = [
+        {
+            "name": kind.name,
+            "stage": kind.stage,
+            "summary": kind.summary,
+            "dials": [_dial(dial) for dial in kind.dials],
+        }
+        for kind in heavy.techniques()
+    ]
+    cells = [(row["name"], row["stage"], _dials_words(row["dials"]), row["summary"]) for row in rows]
+    return Reply(
+        {"techniques": rows}, (table("Techniques", ("technique", "stage", "dials", "what it does"), cells),)
+    )
+
+
+def _dial(dial: Dial) -> dict[str, Any]:
+    return {
+        "name": dial.name,
+        "unit": dial.unit,
+        "range": dial.interval,
+        "neutral": dial.neutral,
+        "moves": dial.moves,
+    }
+
+
+def _dials_words(dials: list[dict[str, Any]]) -> str:
+    return (
+        "\n".join(f"{dial['name']} in {dial['range']}, neutral {dial['neutral']:g}" for dial in dials)
+        or "none"
+    )
+
+
+COMMANDS = (
+    Command(
+        name="models",
+        run=_models,
+        options=JsonOption,
+        summary="List the model families that rheostat supports, and the tasks each can do.",
+        examples=("rheostat models", "rheostat models --json"),
+        panel="Look",
+    ),
+    Command(
+        name="techniques",
+        run=_techniques,
+        options=JsonOption,
+        summary="List the techniques and their dials: name, range and neutral value (the plain model).",
+        examples=("rheostat techniques",),
+        panel="Look",
+    ),
+)

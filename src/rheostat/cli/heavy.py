@@ -1,0 +1,147 @@
+"""The one place where the command line imports what is slow: torch, Transformers and all that needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from rheostat.bundle import Bundle, Prediction
+    from rheostat.core.profile import Profile
+    from rheostat.core.text import Task, TextData
+    from rheostat.measure.calibrate import Progress
+    from rheostat.models.families import Family
+    from rheostat.techniques.contract import Technique
+    from rheostat.train.formats import Table
+
+__all__ = [
+    "calibrate",
+    "encoded_text",
+    "families",
+    "finetune",
+    "hardware",
+    "load_bundle",
+    "load_data",
+    "predict",
+    "read_table",
+    "run_once",
+    "set_seed",
+    "techniques",
+    "text_streamer",
+]
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Load a bundle; see `rheostat.load`."""
+    from rheostat.bundle import load
+
+    return load(folder)
+
+
+def load_data(path: Path, task: str, columns: Mapping[str, Any], *, seed: int) -> TextData:
+    """Load text data; see `rheostat.train.data.load_data`."""
+    from rheostat.train.data import Columns
+    from rheostat.train.data import load_data as load
+
+    return load(path, cast("Task", task), Columns(**columns), seed=seed)
+
+
+def finetune(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
+    """Fine-tune a model, with progress on stderr; see `rheostat.train.finetune.finetune`."""
+    from rheostat.train.data import Columns
+    from rheostat.train.finetune import FinetuneSettings
+    from rheostat.train.finetune import finetune as train
+
+    return train(FinetuneSettings(**settings, columns=Columns(**columns)))
+
+
+def calibrate(
+    bundle: Bundle,
+    data: TextData,
+    settings: Mapping[str, Any],
+    *,
+    progress: Callable[[Progress], None],
+    resume: bool,
+) -> Profile:
+    """Measure a bundle; see `rheostat.measure.calibrate.calibrate`."""
+    from rheostat.measure.calibrate import CalibrationSettings
+    from rheostat.measure.calibrate import calibrate as measure
+
+    return measure(bundle, data, CalibrationSettings(**settings), progress=progress, resume=resume)
+
+
+def predict(
+    bundle: Bundle,
+    texts: Sequence[str],
+    pairs: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    *,
+    batch_size: int = 16,
+) -> list[Prediction]:
+    """Classify texts; see `rheostat.Bundle.predict`."""
+    return bundle.predict(texts, pairs, batch_size=batch_size, **settings)
+
+
+def families() -> tuple[Family, ...]:
+    """Return the supported model families."""
+    from rheostat.models.families import families as known
+
+    return known()
+
+
+def techniques() -> tuple[type[Technique], ...]:
+    """Return the registered techniques."""
+    from rheostat.techniques.registry import techniques as registered
+
+    return registered()
+
+
+def text_streamer(tokenizer: Any) -> Any:
+    """Return a streamer that writes new tokens to stdout as they come."""
+    from transformers import TextStreamer
+
+    return TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+
+
+def set_seed(seed: int) -> None:
+    """Seed torch's random numbers, on every device."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def read_table(path: Path) -> Table:
+    """Open a Parquet, CSV or JSON-lines file; see `rheostat.train.formats.read_table`."""
+    from rheostat.train.formats import read_table as read
+
+    return read(path)
+
+
+def encoded_text(bundle: Bundle, text: str) -> list[int]:
+    """Return the token ids that a bundle makes of a text, cut to what it reads."""
+    from rheostat.models.texts import encode_texts
+
+    return list(encode_texts(bundle.tokenizer, [text], None, bundle.max_length).rows[0]["input_ids"])
+
+
+def run_once(bundle: Bundle, ids: list[int], settings: Mapping[str, Any]) -> None:
+    """Run one forward of a bundle's model on one row of token ids at dial settings."""
+    import torch
+
+    with bundle.handle.at(**settings), torch.inference_mode():
+        bundle.model(input_ids=torch.tensor([ids], device=bundle.model.device))
+
+
+def hardware() -> dict[str, Any]:
+    """Return what torch knows about this machine, and what can be measured on it."""
+    from rheostat.measure import probes
+
+    return {
+        "machine": probes.machine(),
+        "devices": probes.devices(),
+        "threads": probes.threads(),
+        "processor": probes.processor_abilities(),
+        "instruments": probes.instruments(),
+        "matrix_products_gflops": probes.matrix_product_rate(),
+    }

@@ -1,0 +1,1 @@
+"""From text data and a model to a bundle."""

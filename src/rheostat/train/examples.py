@@ -1,0 +1,106 @@
+"""From text data to the rows that a model is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rheostat.core.errors import DataError
+from rheostat.core.text import Split, Task
+from rheostat.models.texts import encode_texts, pad_rows
+from rheostat.train.losses import IGNORED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Collator", "Examples", "fingerprint", "make_examples"]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """Rows ready to be batched.
+
+    Attributes:
+        rows: ``input_ids`` and what else the model reads, and ``label`` for classification.
+        texts: How many texts they were made from.
+        truncated: How many of those were longer than the limit and were cut.
+    """
+
+    rows: list[dict[str, Any]]
+    texts: int
+    truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Collator:
+    """Makes batches, each padded to its longest row.
+
+    Attributes:
+        tokenizer: The model's tokenizer.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return a batch with ``labels``: class ids, or token ids with `IGNORED` in place of padding."""
+        batch = pad_rows(self.tokenizer, [{k: v for k, v in row.items() if k != "label"} for row in rows])
+        if "label" in rows[0]:
+            return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
+        return {**batch, "labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)}
+
+
+def make_examples(tokenizer: PreTrainedTokenizerBase, split: Split, task: Task, max_length: int) -> Examples:
+    """Turn a split into rows: one a text for classification, chunks of running text for causal-lm.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        split: The texts.
+        task: What they are for.
+        max_length: Tokens of a row, special ones included: at most for classification, exactly for causal-lm.
+
+    Raises:
+        DataError: If the texts are too short for a single chunk.
+    """
+    if task == "causal-lm":
+        return _chunks(tokenizer, split.texts, max_length)
+    encoded = encode_texts(tokenizer, split.texts, split.pairs, max_length)
+    labels = split.labels or []
+    rows = [{**row, "label": label} for row, label in zip(encoded.rows, labels, strict=True)]
+    return Examples(rows, len(split), sum(encoded.truncated))
+
+
+def fingerprint(split: Split) -> str:
+    """Return a hash that changes with any text, pair or label of a split, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for row in zip(split.texts, split.pairs or split.texts, split.labels or [0] * len(split), strict=True):
+        digest.update(repr(row).encode())
+    return digest.hexdigest()[:16]
+
+
+def _chunks(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> Examples:
+    """Join the texts, an end-of-text token after each, and cut them; a last piece too short is left out."""
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    stream = list(chain.from_iterable([*ids, *end] for ids in encoded))
+    start = _start_tokens(tokenizer)
+    body = length - len(start)
+    if len(stream) < body:
+        raise DataError(
+            f"The texts of a split fill at least one chunk of {length} tokens.",
+            given=f"{len(stream)} tokens in {len(texts)} texts",
+            mend="Add text, or lower max_length.",
+        )
+    cuts = [start + stream[at : at + body] for at in range(0, len(stream) - body + 1, body)]
+    return Examples([{"input_ids": cut, "attention_mask": [1] * length} for cut in cuts], len(texts))
+
+
+def _start_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    # Models trained with a begin-of-text token need it in front of every chunk; the tokenizer knows.
+    ids = tokenizer("a")["input_ids"]
+    begin = tokenizer.bos_token_id
+    return [begin] if begin is not None and ids[:1] == [begin] else []

