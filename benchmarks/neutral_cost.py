@@ -1,9 +1,9 @@
 """Run: python -m benchmarks.neutral_cost [--tokens 512] [--pairs 30] [--text FILE].
 
-What does a handle cost while its dials are at neutral? Two model objects share their weights; one wears the token dial
-at neutral, the other is the plain model. They read the same tokens in turn, the order swapped from pair to pair. The
-control row times the plain model against a second plain object in the same way: that is the noise of the machine.
-Wanted: at most 1.02.
+What does a handle cost while its dials are at neutral? Two model objects share their weights; one wears the
+token dial at neutral, the other is the plain model. They read the same tokens in turn, the order swapped from pair
+to pair. The control row times the plain model against a second plain object in the same way: that is the noise of
+the machine. Wanted: at most 1.02.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Run: python -m benchmarks.speed [--text FILE] [--tokens 512 1024] [--batch 1 4] [--keep 0.95 0.9 0.8 0.5] [--cache].
+"""Run: python -m benchmarks.speed [--text FILE] [--tokens 512 1024] [--batch 1 4] [--keep 0.9 0.5] [--cache].
 
 How much of the work that the token dial saves is also saved on the clock? For each length, batch and keep rate:
 
-- T is the plain model's time for next-token logits, F its time for a single token (reading every weight once, and what a
-  forward costs whatever its length), C = T - F what the length costs;
-- the counted work of the blocks falls by a ratio, counted from who really survived; so C / ratio + F is predicted;
-- T(keep) is measured in turn with T, the order swapped from pair to pair; predicted / measured is taken pair by pair.
+- T is the plain model's time for next-token logits, F its time for a single token (reading every weight once, and
+  what a forward costs whatever its length), C = T - F what the length costs;
+- the counted work of the blocks falls by a ratio, counted from who really survived: C / ratio + F is predicted;
+- T(keep) is measured in turn with T, the order swapped from pair to pair; predicted / measured is taken pair by
+  pair.
 
 Wanted: at least 0.85; hoped for: 0.95.
 """

@@ -96,7 +96,7 @@ def test_generate_continues_a_cache_across_turns() -> None:
 
 
 @pytest.mark.parametrize("model_type", ["llama", "gemma3_text"])
-@pytest.mark.parametrize("first_rate, second_rate", [(1.0, 0.6), (0.6, 1.0)])
+@pytest.mark.parametrize(("first_rate", "second_rate"), [(1.0, 0.6), (0.6, 1.0)])
 def test_the_dial_may_turn_between_turns(model_type: str, first_rate: float, second_rate: float) -> None:
     """A plain cache can go on under pruning, and a pruned one at neutral; nothing is left over from the other setting."""
     model, handle = attached(model_type)
@@ -109,7 +109,7 @@ def test_the_dial_may_turn_between_turns(model_type: str, first_rate: float, sec
             second = model(input_ids=more, past_key_values=first.past_key_values, use_cache=True)
         kept = handle.survivors()
     expected = 12 if second_rate == 1.0 else 8
-    assert [len(block[0]) for block in kept][0] == expected
+    assert len(kept[0][0]) == expected
     assert all(column >= 20 for block in kept for column in block[0])
     assert torch.isfinite(second.logits).all()
     if first_rate == 1.0:
@@ -168,7 +168,9 @@ def test_the_cache_holds_exactly_what_entered_each_block() -> None:
     went_on = [len(block[0]) for block in handle.survivors()]
     held = [layer.keys.shape[2] for layer in cache.layers]
     assert held == [20, *went_on[:-1]]
-    size = sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
+    size = sum(
+        part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values)
+    )
     assert size == sum(held) * 2 * 2 * 8 * 4  # keys and values, 2 key-value heads of 8 float32
     assert cache.get_seq_length() == 20
 
@@ -231,5 +233,3 @@ def test_a_mask_of_pairs_is_refused() -> None:
     model, handle = attached()
     with handle.at(tokens=0.5), pytest.raises(SettingError, match="2-D"):
         model(input_ids=prompts()["input_ids"][:1], attention_mask=torch.ones((1, 1, 20, 20)))
-
-

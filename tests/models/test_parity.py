@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from rheostat.models.families import Family, families
 from rheostat.techniques import TokenPruning, attach
-from rheostat.testing import masked_reference, tiny_model
+from rheostat.testing import Rule, masked_reference, tiny_model
 from rheostat.testing.reference import Reference
 
 DECODERS = [family for family in families() if family.kind == "decoder"]
@@ -71,14 +71,20 @@ def test_prefill_decoding_and_second_turn_equal_the_masking_reference(family: Fa
             for row, columns in zip(block, rows, strict=True):
                 row.extend(columns)
     assert survivors == expected.survivors
-    torch.testing.assert_close(torch.cat(logits, 1)[mask], expected.logits[mask], atol=TOLERANCE, rtol=TOLERANCE)
+    torch.testing.assert_close(
+        torch.cat(logits, 1)[mask], expected.logits[mask], atol=TOLERANCE, rtol=TOLERANCE
+    )
     check_cache(cache, expected)
 
 
 def check_cache(cache: object, expected: Reference) -> None:
     """Each block's cache holds what entered it, and nothing else."""
     for layer, entered in zip(cache.layers, expected.entered, strict=True):
-        held = layer.columns if layer.valid is None else [row[keep] for row, keep in zip(layer.columns, layer.valid)]
+        held = (
+            layer.columns
+            if layer.valid is None
+            else [row[keep] for row, keep in zip(layer.columns, layer.valid, strict=True)]
+        )
         assert [row.tolist() for row in held] == entered
         assert layer.keys.shape[2] == layer.columns.shape[1]
 
@@ -115,7 +121,12 @@ def test_the_reference_notices_a_wrong_score() -> None:
     ids, mask, positions = batch("none", PROMPT)
     model = tiny_model("llama", AutoModelForCausalLM)
     expected = masked_reference(
-        model, ids, mask, [(PROMPT, RATE)], position_ids=positions, score=lambda weights, seen, real: -weights.sum((0, 1))
+        model,
+        ids,
+        mask,
+        [(PROMPT, RATE)],
+        position_ids=positions,
+        rule=Rule(score=lambda weights, seen, real: -weights.sum((0, 1))),
     )
     handle = attach(model.double(), "tokens")
     with torch.no_grad(), handle.at(tokens=RATE):

@@ -24,9 +24,7 @@ def test_simple_models_are_level_lines_named_with_their_value(profile: Profile) 
 
 
 def test_other_curves_differ_in_more_than_colour(profile: Profile) -> None:
-    figure = quality_chart(
-        profile, "accuracy", {"tuned ordinarily": profile.points, "random": profile.points}
-    )
+    figure = quality_chart(profile, "accuracy", {"tuned ordinarily": profile.points, "random": profile.points})
     curves = figure.data[:3]
 
     assert [curve.name for curve in curves] == ["this bundle", "tuned ordinarily", "random"]

@@ -22,9 +22,7 @@ def test_the_headline_admits_when_nothing_is_gained(profile: Profile) -> None:
 
 
 def test_the_headline_does_without_quality(profile: Profile) -> None:
-    bare = replace(
-        profile, points=tuple(replace(point, quality={}) for point in profile.points), baselines={}
-    )
+    bare = replace(profile, points=tuple(replace(point, quality={}) for point in profile.points), baselines={})
 
     assert headline(bare).startswith("At tokens 0.1 it runs 4.40x")
     assert [label for label, _, _ in headline_cards(bare)] == ["fastest measured"]

@@ -88,9 +88,7 @@ def test_the_map_shows_every_token_where_there_is_room() -> None:
 
 
 def test_the_map_of_a_long_text_shades_shares_and_never_hides_a_survivor() -> None:
-    lines = survivors_map_text(
-        1000, [list(range(1000)), [0, *range(500, 1000)], []], width=10
-    ).plain.splitlines()
+    lines = survivors_map_text(1000, [list(range(1000)), [0, *range(500, 1000)], []], width=10).plain.splitlines()
 
     assert "█" * 10 in lines[1]
     assert "░····█████" in lines[2]

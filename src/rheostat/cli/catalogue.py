@@ -40,9 +40,7 @@ def _techniques(options: JsonOption) -> Reply:
         for kind in heavy.techniques()
     ]
     cells = [(row["name"], row["stage"], _dials_words(row["dials"]), row["summary"]) for row in rows]
-    return Reply(
-        {"techniques": rows}, (table("Techniques", ("technique", "stage", "dials", "what it does"), cells),)
-    )
+    return Reply({"techniques": rows}, (table("Techniques", ("technique", "stage", "dials", "what it does"), cells),))
 
 
 def _dial(dial: Dial) -> dict[str, Any]:
@@ -56,10 +54,7 @@ def _dial(dial: Dial) -> dict[str, Any]:
 
 
 def _dials_words(dials: list[dict[str, Any]]) -> str:
-    return (
-        "\n".join(f"{dial['name']} in {dial['range']}, neutral {dial['neutral']:g}" for dial in dials)
-        or "none"
-    )
+    return "\n".join(f"{dial['name']} in {dial['range']}, neutral {dial['neutral']:g}" for dial in dials) or "none"
 
 
 COMMANDS = (

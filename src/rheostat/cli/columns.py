@@ -16,18 +16,14 @@ __all__ = ["ColumnOptions", "given_columns"]
 class ColumnOptions(JsonOption):
     """Options of the commands that read data."""
 
-    text_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the texts; without, text.")
-    ] = None
+    text_column: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the texts; without, text.")] = None
     pair_column: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Column of the second text, for tasks on pairs; without, text_pair."
-        ),
+        typer.Option(metavar="NAME", help="Column of the second text, for tasks on pairs; without, text_pair."),
     ] = None
-    label_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Column of the classes; without, label.")
-    ] = None
+    label_column: Annotated[str | None, typer.Option(metavar="NAME", help="Column of the classes; without, label.")] = (
+        None
+    )
     split_column: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Column that says train, validation or test; without, split."),

@@ -27,9 +27,9 @@ USAGE_ERROR, INTERRUPTED = 2, 130
 class JsonOption:
     """The option that every command has."""
 
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
-    ] = False
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")] = (
+        False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,7 @@ def _signature(options: type[JsonOption]) -> inspect.Signature:
     hints = get_type_hints(options, include_extras=True)
     known = {field.name: field for field in fields(options)}
     # A class's own options come before those it shares with other commands.
-    order = list(
-        dict.fromkeys(name for kind in options.__mro__ for name in vars(kind).get("__annotations__", {}))
-    )
+    order = list(dict.fromkeys(name for kind in options.__mro__ for name in vars(kind).get("__annotations__", {})))
     return inspect.Signature(
         [
             inspect.Parameter(

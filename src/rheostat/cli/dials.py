@@ -32,9 +32,7 @@ class DialOptions(JsonOption):
     ] = None
     set: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="DIAL=VALUE", help="Turn a dial, for instance tokens=0.5; may be given again."
-        ),
+        typer.Option("--set", metavar="DIAL=VALUE", help="Turn a dial, for instance tokens=0.5; may be given again."),
     ] = None
 
 

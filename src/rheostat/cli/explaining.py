@@ -29,9 +29,7 @@ _DEFAULT = {"tokens": 0.7}
 class ExplainOptions(DialOptions):
     """Options of ``explain``."""
 
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)
-    ]
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)]
     text: Annotated[str, typer.Argument(metavar="TEXT", help="The text to look at.", show_default=False)]
     picture: Annotated[
         Path | None,
@@ -47,9 +45,7 @@ class ExplainOptions(DialOptions):
 
 def _explain(options: ExplainOptions) -> Reply:
     if not options.text.strip():
-        raise DataError(
-            "A text has at least one letter.", given="an empty one", mend="Write the text to look at."
-        )
+        raise DataError("A text has at least one letter.", given="an empty one", mend="Write the text to look at.")
     bundle = heavy.load_bundle(options.bundle)
     settings = dial_settings(bundle, options) or dict(_DEFAULT)
     example = _example(bundle, options.text, settings)
@@ -90,9 +86,7 @@ def _write_files(bundle: Bundle, example: Example, options: ExplainOptions) -> N
     if options.html is not None:
         rerun = (f"rheostat explain {options.bundle} TEXT --html {options.html}",)
         title = f"{options.bundle.resolve().name}: speed and quality"
-        write_report(
-            options.html, ReportData(title, bundle.profile, example, notes=bundle.info.notes, rerun=rerun)
-        )
+        write_report(options.html, ReportData(title, bundle.profile, example, notes=bundle.info.notes, rerun=rerun))
 
 
 def _shown(example: Example, options: ExplainOptions) -> Sequence[Any]:
@@ -114,8 +108,7 @@ COMMANDS = (
         name="explain",
         run=_explain,
         options=ExplainOptions,
-        summary="Show which tokens of a text went on through which block. "
-        "Without --speed or --set, tokens is 0.7.",
+        summary="Show which tokens of a text went on through which block. Without --speed or --set, tokens is 0.7.",
         examples=(
             'rheostat explain bundles/spam "You have won a prize" --set tokens=0.5',
             'rheostat explain bundles/spam "You have won a prize" --picture map.png --html report.html',

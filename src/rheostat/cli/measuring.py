@@ -38,9 +38,7 @@ __all__ = ["COMMANDS"]
 class CalibrateOptions(ColumnOptions):
     """Options of ``calibrate``."""
 
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)
-    ]
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)]
     data: Annotated[
         Path,
         typer.Option(
@@ -57,9 +55,9 @@ class CalibrateOptions(ColumnOptions):
             help="Settings of the dial tokens to measure, such as 1,0.8,0.5; without, 15 of them.",
         ),
     ] = None
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help="Split to measure on. Choose nothing on test.")
-    ] = "validation"
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split to measure on. Choose nothing on test.")] = (
+        "validation"
+    )
     pairs: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Timed pairs for each setting; more narrow the interval."),
@@ -74,9 +72,9 @@ class CalibrateOptions(ColumnOptions):
         typer.Option(metavar="N", help="Which texts are chosen; without, the seed of the training."),
     ] = None
     resume: Annotated[bool, typer.Option(help="Go on from an interrupted calibration like this one.")] = True
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="PATH", help="Write a report page here as well.")
-    ] = None
+    html: Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write a report page here as well.")] = (
+        None
+    )
 
 
 def _calibrate(options: CalibrateOptions) -> Reply:
@@ -90,9 +88,7 @@ def _calibrate(options: CalibrateOptions) -> Reply:
     for note in data.notes:
         print_note(note)
     with progress_bar("calibrating") as show:
-        profile = heavy.calibrate(
-            bundle, data, {**given, "seed": seed}, progress=_relay(show), resume=options.resume
-        )
+        profile = heavy.calibrate(bundle, data, {**given, "seed": seed}, progress=_relay(show), resume=options.resume)
     if options.html is not None:
         write_report(options.html, _report(bundle, profile, options, data.notes))
     files = [options.bundle / "profile.json", *([options.html] if options.html is not None else [])]
@@ -137,7 +133,7 @@ def _report(bundle: Bundle, profile: Profile, options: CalibrateOptions, notes: 
     rerun = f"rheostat calibrate {options.bundle} --data {options.data} --split {options.split}"
     rerun += f" --grid {options.grid}" if options.grid is not None else ""
     title = f"{options.bundle.resolve().name}: speed and quality"
-    return ReportData(title, profile, notes=(*bundle.info.notes, *notes), rerun=(rerun,))
+    return ReportData(title, profile, notes=tuple(dict.fromkeys((*bundle.info.notes, *notes))), rerun=(rerun,))
 
 
 def _shown(profile: Profile, files: Sequence[Path]) -> Sequence[Any]:

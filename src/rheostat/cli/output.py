@@ -23,7 +23,6 @@ __all__ = [
     "print_note",
     "print_reply",
     "table",
-    "write_out",
 ]
 
 
@@ -44,7 +43,9 @@ def print_reply(reply: Reply) -> None:
     """Print what people see on stdout."""
     console = _console()
     for renderable in reply.shown:
-        console.print(renderable)
+        # A path or a label may look like markup; soft wrapping keeps commands whole, so that they can be copied.
+        plain_text = isinstance(renderable, str)
+        console.print(renderable, markup=False, emoji=False, highlight=False, soft_wrap=plain_text)
 
 
 def print_json(data: Mapping[str, Any]) -> None:
@@ -86,21 +87,13 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(
-        title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    made = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
         made.add_column(Text(column.removeprefix(">")), justify="right" if right else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell) for cell in row))
     return made
-
-
-def write_out(text: str) -> None:
-    """Write text on stdout at once, as it comes."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def plain(value: Any) -> Any:

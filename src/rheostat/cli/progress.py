@@ -76,11 +76,7 @@ def duration_words(seconds: float) -> str:
 
 
 def _left_words(step: Step) -> str:
-    return (
-        ""
-        if step.seconds_left is None or step.done >= step.total
-        else f"{duration_words(step.seconds_left)} left"
-    )
+    return "" if step.seconds_left is None or step.done >= step.total else f"{duration_words(step.seconds_left)} left"
 
 
 def _line_printer(console: Console, title: str) -> Callable[[Step], None]:
@@ -93,7 +89,7 @@ def _line_printer(console: Console, title: str) -> Callable[[Step], None]:
         last = time.monotonic()
         parts = (f"{title} {step.done}/{step.total}", step.remark, _left_words(step))
         console.print(
-            ", ".join(part for part in parts if part), markup=False, highlight=False, soft_wrap=True
+            ", ".join(part for part in parts if part), markup=False, emoji=False, highlight=False, soft_wrap=True
         )
 
     return show

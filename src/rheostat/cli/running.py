@@ -15,7 +15,7 @@ import typer
 from rheostat.cli import heavy
 from rheostat.cli.command import Command
 from rheostat.cli.dials import DialOptions, dial_settings, settings_words
-from rheostat.cli.output import Reply, plain, table, write_out
+from rheostat.cli.output import Reply, plain, table
 from rheostat.core.errors import DataError, SettingError
 from rheostat.core.files import write_atomically
 
@@ -28,43 +28,33 @@ _MOST_LETTERS = 72
 class PredictOptions(DialOptions):
     """Options of ``predict``."""
 
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)
-    ]
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)]
     texts: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT", help="Texts to classify; without any, lines of stdin."),
     ] = None
     file: Annotated[
         Path | None,
-        typer.Option(
-            "--file", metavar="PATH", help="Texts from a .txt (one a line), .jsonl, .csv or .parquet file."
-        ),
+        typer.Option("--file", metavar="PATH", help="Texts from a .txt (one a line), .jsonl, .csv or .parquet file."),
     ] = None
     text_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the texts in --file.")] = "text"
     pair_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="Column of the second text, for tasks on pairs.")
     ] = None
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Texts in one forward.")] = 16
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="PATH", help="Write one JSON line a text here.")
-    ] = None
+    out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Write one JSON line a text here.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions(DialOptions):
     """Options of ``generate``."""
 
-    bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)
-    ]
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of the bundle.", show_default=False)]
     prompt: Annotated[
         str,
         typer.Argument(metavar="PROMPT", help="Text to continue; - reads it from stdin.", show_default=False),
     ]
-    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens that are written.")] = (
-        64
-    )
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Most tokens that are written.")] = 64
     temperature: Annotated[
         float,
         typer.Option(
@@ -89,21 +79,15 @@ def _predict(options: PredictOptions) -> Reply:
     summary = f"{len(rows)} texts in {seconds:.2f} s ({settings_words(settings)})"
     if options.out is not None:
         write_atomically(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        return Reply(
-            {**data, "out": str(options.out), "rows": len(rows)}, (f"{summary}, written to {options.out}",)
-        )
+        return Reply({**data, "out": str(options.out), "rows": len(rows)}, (f"{summary}, written to {options.out}",))
     cells = [(row["label"], f"{row['probability']:.1%}", _short(row["text"])) for row in rows]
-    return Reply(
-        {**data, "predictions": rows}, (table("", ("label", ">probability", "text"), cells), summary)
-    )
+    return Reply({**data, "predictions": rows}, (table("", ("label", ">probability", "text"), cells), summary))
 
 
 def _generate(options: GenerateOptions) -> Reply:
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
     if not prompt:
-        raise DataError(
-            "A prompt has at least one letter.", given="an empty one", mend="Write a text to continue."
-        )
+        raise DataError("A prompt has at least one letter.", given="an empty one", mend="Write a text to continue.")
     bundle = heavy.load_bundle(options.bundle)
     settings = dial_settings(bundle, options)
     more: dict[str, Any] = {}
@@ -111,7 +95,6 @@ def _generate(options: GenerateOptions) -> Reply:
         heavy.set_seed(options.seed)
         more = {"do_sample": True, "temperature": options.temperature}
     if not options.json:
-        write_out(prompt)
         more["streamer"] = heavy.text_streamer(bundle.tokenizer)
     start = time.perf_counter()
     text = bundle.generate(prompt, max_new_tokens=options.max_new_tokens, **settings, **more)
@@ -134,9 +117,7 @@ def _texts(options: PredictOptions) -> tuple[list[str], list[str] | None]:
     if options.file is not None:
         return _texts_of_file(options.file, options)
     if options.pair_column is not None:
-        raise SettingError(
-            "A column of pairs is one of --file.", given="--pair-column alone", mend="Give --file."
-        )
+        raise SettingError("A column of pairs is one of --file.", given="--pair-column alone", mend="Give --file.")
     texts = list(options.texts or ()) or _lines(sys.stdin.read() if not sys.stdin.isatty() else "")
     if not texts:
         raise DataError(

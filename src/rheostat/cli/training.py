@@ -62,9 +62,7 @@ class FinetuneOptions(ColumnOptions):
     ]  # fmt: skip
     data: Annotated[
         Path,
-        typer.Option(
-            metavar="PATH", help="A .parquet, .csv or .jsonl file, or a saved dataset.", show_default=False
-        ),
+        typer.Option(metavar="PATH", help="A .parquet, .csv or .jsonl file, or a saved dataset.", show_default=False),
     ]
     out: Annotated[
         Path, typer.Option(metavar="BUNDLE", help="Folder that the bundle is written to.", show_default=False)
@@ -80,17 +78,13 @@ class FinetuneOptions(ColumnOptions):
     warmup: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the steps in which the learning rate rises.")
     ] = 0.1
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Decides order, dropout, new weights and keep rates.")
-    ] = 0
+    seed: Annotated[int, typer.Option(metavar="N", help="Decides order, dropout, new weights and keep rates.")] = 0
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Train on a sample of so many rows; without, on all.")
     ] = None
     keep_low: Annotated[
         float | None,
-        typer.Option(
-            metavar="RATE", help="Lowest keep rate that is trained; without, 0.02, or 0.5 with --lora."
-        ),
+        typer.Option(metavar="RATE", help="Lowest keep rate that is trained; without, 0.02, or 0.5 with --lora."),
     ] = None
     keep_high: Annotated[float, typer.Option(metavar="RATE", help="Highest keep rate that is trained.")] = 1.0
     lora: Annotated[

@@ -39,7 +39,12 @@ class AttentionCall:
     """
 
     def __init__(
-        self, columns: torch.Tensor, valid: torch.Tensor | None, scorer: Scorer | None, layer: PrunedLayer | None, span: int
+        self,
+        columns: torch.Tensor,
+        valid: torch.Tensor | None,
+        scorer: Scorer | None,
+        layer: PrunedLayer | None,
+        span: int,
     ) -> None:
         self.columns, self.valid, self.scorer, self.layer, self.span = columns, valid, scorer, layer, span
         self.received: torch.Tensor | None = None
@@ -48,7 +53,8 @@ class AttentionCall:
     @property
     def key_columns(self) -> torch.Tensor:
         """Columns of the keys in the whole sequence, ``[batch, keys]``."""
-        return self.columns if self.layer is None else self.layer.columns
+        held = None if self.layer is None else self.layer.columns
+        return self.columns if held is None else held
 
     @property
     def key_valid(self) -> torch.Tensor | None:
@@ -90,7 +96,8 @@ class ConfigView:
 
     @property
     def _attn_implementation(self) -> str:
-        return self._rheostat_config._attn_implementation if _CALL.get() is None else ATTENTION_NAME  # type: ignore[no-any-return]
+        own: str = self._rheostat_config._attn_implementation
+        return own if _CALL.get() is None else ATTENTION_NAME
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "_rheostat_config"), name)
@@ -146,7 +153,12 @@ class _View:
     """Who may see whom."""
 
     def __init__(
-        self, module: nn.Module, call: AttentionCall, query: torch.Tensor, key: torch.Tensor, options: dict[str, Any]
+        self,
+        module: nn.Module,
+        call: AttentionCall,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        options: dict[str, Any],
     ) -> None:
         self.call = call
         self.causal = bool(getattr(module, "is_causal", False))
@@ -181,7 +193,9 @@ class _View:
         if not self.causal or rows == 1:
             return None
         if self._corner is None or self._corner.shape[-1] != rows:
-            self._corner = torch.ones((1, 1, rows, rows), dtype=torch.bool, device=self.call.columns.device).tril()
+            self._corner = torch.ones(
+                (1, 1, rows, rows), dtype=torch.bool, device=self.call.columns.device
+            ).tril()
         return self._corner
 
     def keys_for(self, stop: int, keys: int) -> int:
@@ -208,7 +222,13 @@ def _fused(
 
 
 def _blocked(
-    view: _View, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor | None, dropout: float, *, scored: bool
+    view: _View,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor | None,
+    dropout: float,
+    *,
+    scored: bool,
 ) -> torch.Tensor:
     """Attend in passes over the queries; sum the columns of each pass's softmax while it is at hand.
 
@@ -269,7 +289,9 @@ class _Sums:
         dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
         self.call, self.counted = call, call.query_weights()
         self.received = torch.zeros((query.shape[0], own), dtype=dtype, device=query.device)
-        self.visible = torch.zeros_like(self.received) if call.scorer is not None and call.scorer.reads_visible else None
+        self.visible = (
+            torch.zeros_like(self.received) if call.scorer is not None and call.scorer.reads_visible else None
+        )
 
     def add(self, weights: torch.Tensor, mask: torch.Tensor | None, start: int, stop: int, past: int) -> None:
         """Add a pass's weights ``[batch, groups, share, queries, keys]``."""

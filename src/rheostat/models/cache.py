@@ -30,7 +30,7 @@ class PrunedLayer(DynamicLayer):
     is_croppable = False
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.columns: torch.Tensor | None = None
         self.valid: torch.Tensor | None = None
         self.seen = 0
@@ -109,7 +109,7 @@ class PrunedLayer(DynamicLayer):
         at = indices.to(self.columns.device)
         self.columns = self.columns.index_select(0, at)
         self.valid = None if self.valid is None else self.valid.index_select(0, at)
-        if self.is_initialized:
+        if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys.index_select(0, at), self.values.index_select(0, at)
 
 
@@ -122,8 +122,8 @@ def new_cache(blocks: int) -> DynamicCache:
 
 def is_pruned(cache: object) -> bool:
     """Whether a cache holds pruned layers, so that only the pruned path can go on with it."""
-    layers = getattr(cache, "layers", None)
-    return bool(layers) and isinstance(layers[0], PrunedLayer)
+    layers = getattr(cache, "layers", None) or [None]
+    return isinstance(layers[0], PrunedLayer)
 
 
 def adopt(cache: object, blocks: int, mask: torch.Tensor | None) -> DynamicCache:
@@ -152,7 +152,9 @@ def adopt(cache: object, blocks: int, mask: torch.Tensor | None) -> DynamicCache
 def _adopted(layer: Any, mask: torch.Tensor | None) -> PrunedLayer:
     adopted = PrunedLayer()
     if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer):
-        raise CacheError("Pruning needs plain dynamic cache layers.", given=type(layer).__name__, mend="Start a new cache.")
+        raise CacheError(
+            "Pruning needs plain dynamic cache layers.", given=type(layer).__name__, mend="Start a new cache."
+        )
     seen = int(layer.get_seq_length())
     if seen == 0:
         return adopted

@@ -62,10 +62,17 @@ _PHI = PreNorm(
     after_feed_forward="resid_mlp_dropout",
 )
 _GPT2 = PreNorm(attention="attn", before_attention="ln_1", feed_forward="mlp", before_feed_forward="ln_2")
-_MODERNBERT = PreNorm(attention="attn", before_attention="attn_norm", feed_forward="mlp", before_feed_forward="mlp_norm")
-_BERT = SelfContained(attention="attention", feed_forward="feed_forward_chunk", parts=("intermediate", "output"))
+_MODERNBERT = PreNorm(
+    attention="attn", before_attention="attn_norm", feed_forward="mlp", before_feed_forward="mlp_norm"
+)
+_BERT = SelfContained(
+    attention="attention", feed_forward="feed_forward_chunk", parts=("intermediate", "output")
+)
 _DISTILBERT = PostNorm(
-    attention="attention", after_attention="sa_layer_norm", feed_forward="ffn", after_feed_forward="output_layer_norm"
+    attention="attention",
+    after_attention="sa_layer_norm",
+    feed_forward="ffn",
+    after_feed_forward="output_layer_norm",
 )
 
 _FAMILIES = (
@@ -133,11 +140,14 @@ def _refuse_unfit(located: Located, model: nn.Module) -> None:
     family = located.family
     implementation = config._attn_implementation
     if implementation not in ("eager", "sdpa"):
-        mend = "Load the model with attn_implementation='sdpa', or call model.set_attn_implementation('sdpa')."
+        mend = (
+            "Load the model with attn_implementation='sdpa', or call model.set_attn_implementation('sdpa')."
+        )
         raise _unsupported("Attention must be eager or sdpa.", implementation, mend)
     reasons = {
         "cross-attention": getattr(config, "add_cross_attention", False),
-        "an encoder set up as a decoder (is_decoder=True)": family.kind == "encoder" and getattr(config, "is_decoder", False),
+        "an encoder set up as a decoder (is_decoder=True)": family.kind == "encoder"
+        and getattr(config, "is_decoder", False),
         "bidirectional attention in a decoder": family.kind == "decoder" and not _causal(located),
         "reorder_and_upcast_attn": getattr(config, "reorder_and_upcast_attn", False),
         "images beside text": any(name.startswith("vision") for name, _ in model.named_children())
@@ -145,10 +155,14 @@ def _refuse_unfit(located: Located, model: nn.Module) -> None:
     }
     for reason, present in reasons.items():
         if present:
-            raise _unsupported(f"{family.label} is supported without {reason}.", reason, "Set the model up without it.")
+            raise _unsupported(
+                f"{family.label} is supported without {reason}.", reason, "Set the model up without it."
+            )
     if any("forward" in vars(block) for block in located.blocks):
         mend = "Attach before hooks replace the forward of blocks, or load on one device."
-        raise _unsupported("Blocks must run their class's own forward.", "a forward set on the instance", mend)
+        raise _unsupported(
+            "Blocks must run their class's own forward.", "a forward set on the instance", mend
+        )
 
 
 def _causal(located: Located) -> bool:

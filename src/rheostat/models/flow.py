@@ -145,7 +145,9 @@ class Flow:
 
     def _next_counts(self, step: Step) -> tuple[int, ...]:
         rows = zip(step.counts, self.lengths, self._protected_counts, strict=True)
-        return tuple(keep_count(count, real, self.cut.rate, self.cut.floor, kept) for count, real, kept in rows)
+        return tuple(
+            keep_count(count, real, self.cut.rate, self.cut.floor, kept) for count, real, kept in rows
+        )
 
     def _ranked(self, scores: torch.Tensor, step: Step) -> torch.Tensor:
         ranked = scores
@@ -159,7 +161,10 @@ class Flow:
         if not (self.cut.first or self.cut.last) and self.cut.marked is None:
             return None, (0,) * self.batch
         protected = torch.zeros((self.batch, self.length), dtype=torch.bool, device=start.columns.device)
-        for wanted, slots in ((self.cut.first, [0] * self.batch), (self.cut.last, [n - 1 for n in start.counts])):
+        for wanted, slots in (
+            (self.cut.first, [0] * self.batch),
+            (self.cut.last, [n - 1 for n in start.counts]),
+        ):
             if wanted:
                 # A row without tokens has no last one; its slot 0 is padding, which is never counted.
                 at = torch.tensor([[max(slot, 0)] for slot in slots], device=protected.device)

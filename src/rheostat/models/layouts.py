@@ -52,7 +52,9 @@ class PreNorm(Layout):
 
     def mix(self, block: nn.Module, states: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """Run the attention half."""
-        mixed = _attend(getattr(block, self.attention), getattr(block, self.before_attention)(states), options)
+        mixed = _attend(
+            getattr(block, self.attention), getattr(block, self.before_attention)(states), options
+        )
         return states + (getattr(block, self.after_attention)(mixed) if self.after_attention else mixed)
 
     def feed(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
@@ -81,12 +83,14 @@ class PostNorm(Layout):
     def mix(self, block: nn.Module, states: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """Run the attention half."""
         mixed = _attend(getattr(block, self.attention), states, options)
-        return getattr(block, self.after_attention)(mixed + states)  # type: ignore[no-any-return]
+        after: torch.Tensor = getattr(block, self.after_attention)(mixed + states)
+        return after
 
     def feed(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Run the feed-forward half."""
         fed = getattr(block, self.feed_forward)(states)
-        return getattr(block, self.after_feed_forward)(fed + states)  # type: ignore[no-any-return]
+        after: torch.Tensor = getattr(block, self.after_feed_forward)(fed + states)
+        return after
 
     def attention_part(self, block: nn.Module) -> nn.Module:
         """Return the attention module."""
@@ -117,7 +121,8 @@ class SelfContained(Layout):
 
     def feed(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Run the feed-forward half."""
-        return getattr(block, self.feed_forward)(states)  # type: ignore[no-any-return]
+        fed: torch.Tensor = getattr(block, self.feed_forward)(states)
+        return fed
 
     def attention_part(self, block: nn.Module) -> nn.Module:
         """Return the attention module."""
@@ -134,4 +139,5 @@ class SelfContained(Layout):
 
 def _attend(attention: nn.Module, states: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
     output = attention(states, **options)
-    return output[0] if isinstance(output, tuple) else output
+    mixed: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return mixed

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from safetensors import SafetensorError
+
 from rheostat.core.errors import RheostatError, SettingError, UnsupportedModelError
 from rheostat.core.names import suggest
 from rheostat.core.text import Task
@@ -300,7 +302,7 @@ def _readable_errors(source: str) -> Iterator[None]:
             given=f"{source}: {_first_line(error)}",
             mend="Choose another model or task, or update transformers.",
         ) from error
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise RheostatError(
             "A model's files can be read.",
             given=f"{source}: {_first_line(error)}",

@@ -97,7 +97,9 @@ def wear(model: nn.Module, director: Director) -> Worn:
     located = locate(model)
     if getattr(type(located.base), "_rheostat_worn", False):
         raise SettingError(
-            "A model wears rheostat once.", given=type(located.base).__name__, mend="Use its handle, or detach it first."
+            "A model wears rheostat once.",
+            given=type(located.base).__name__,
+            mend="Use its handle, or detach it first.",
         )
     return Worn(model, located, director)
 
@@ -186,7 +188,9 @@ def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     for name, rule in reasons.items():
         value = kwargs.get(name, getattr(given, name, None))
         if value is not None and value != "dynamic":
-            raise SettingError(rule, given=f"{name}={value!r}", mend="Leave it out, or set the dial to neutral.")
+            raise SettingError(
+                rule, given=f"{name}={value!r}", mend="Leave it out, or set the dial to neutral."
+            )
 
 
 def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int | None) -> Flow:
@@ -253,11 +257,19 @@ def _pruned_block(
         fed = layout.feed(block, mixed)
     else:
         going_on = layout.feed(block, _rows(mixed, chosen))
-        fed = _put(mixed, chosen, going_on, flow.steps[index + 1].valid(), in_place=not torch.is_grad_enabled())
-    return fed if step.whole else _put(states, step.columns, fed, step.valid(), in_place=flow.may_overwrite and index > 0)
+        fed = _put(
+            mixed, chosen, going_on, flow.steps[index + 1].valid(), in_place=not torch.is_grad_enabled()
+        )
+    return (
+        fed
+        if step.whole
+        else _put(states, step.columns, fed, step.valid(), in_place=flow.may_overwrite and index > 0)
+    )
 
 
-def _attention_call(flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]) -> AttentionCall:
+def _attention_call(
+    flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]
+) -> AttentionCall:
     columns, valid = flow.columns_seen(step), step.valid()
     cache = options.get("past_key_values")
     layer = None
@@ -268,11 +280,15 @@ def _attention_call(flow: Flow, index: int, step: Step, scorer: Any, options: di
 
 
 def _attention_options(step: Step, options: dict[str, Any]) -> dict[str, Any]:
-    wanted = {name: value for name, value in options.items() if name not in _NOT_FOR_ATTENTION and value is not None}
+    wanted = {
+        name: value for name, value in options.items() if name not in _NOT_FOR_ATTENTION and value is not None
+    }
     rotary = wanted.get("position_embeddings")
     if rotary is not None and not step.whole:
         rows = step.columns.shape[0]
-        wanted["position_embeddings"] = tuple(_rows(part.expand(rows, -1, -1), step.columns) for part in rotary)
+        wanted["position_embeddings"] = tuple(
+            _rows(part.expand(rows, -1, -1), step.columns) for part in rotary
+        )
     return {**wanted, "attention_mask": None}
 
 
@@ -301,7 +317,12 @@ def _rows(states: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
 
 
 def _put(
-    states: torch.Tensor, columns: torch.Tensor, new: torch.Tensor, valid: torch.Tensor | None, *, in_place: bool
+    states: torch.Tensor,
+    columns: torch.Tensor,
+    new: torch.Tensor,
+    valid: torch.Tensor | None,
+    *,
+    in_place: bool,
 ) -> torch.Tensor:
     """Return ``states`` with ``new`` in place of ``columns``; padding in ``new`` changes nothing."""
     _, length, size = states.shape

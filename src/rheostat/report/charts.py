@@ -53,7 +53,7 @@ def quality_chart(profile: Profile, metric: str, curves: Mapping[str, Sequence[P
 def macs_chart(profile: Profile) -> Any:
     """Return measured speed-up over counted work: on the diagonal, the clock confirms the count."""
     figure, points = plotly_figure().Figure(), _in_order(profile.points)
-    longest = max(max(point.macs_ratio, point.speedup_high) for point in points)
+    longest = max(point.macs_ratio for point in points)
     _add_line(figure, "as counted", ([1, longest], [1, longest]), "dash")
     figure.add_scatter(
         x=[point.macs_ratio for point in points],
@@ -100,9 +100,7 @@ def survivors_chart(tokens: Sequence[str], survivors: Survivors) -> Any:
     return figure
 
 
-def _add_curve(
-    figure: Any, name: str, points: Sequence[Point], metric: str, look: tuple[str, str, str]
-) -> None:
+def _add_curve(figure: Any, name: str, points: Sequence[Point], metric: str, look: tuple[str, str, str]) -> None:
     measured = [point for point in _in_order(points) if metric in point.quality]
     scale, (colour, symbol, dash) = _scale(metric), look
     intervals = [point.quality_interval.get(metric, (point.quality[metric],) * 2) for point in measured]
@@ -118,8 +116,7 @@ def _add_curve(
         line={"color": colour, "width": 2.5, "dash": dash},
         marker={"size": 9, "symbol": symbol},
         customdata=[
-            f"{settings_text(p)}<br>{metric_name(metric)} {quality_text(metric, p.quality[metric])}"
-            for p in measured
+            f"{settings_text(p)}<br>{metric_name(metric)} {quality_text(metric, p.quality[metric])}" for p in measured
         ],
         hovertemplate="%{customdata}<br>speed-up %{x:.2f}x<extra>%{fullData.name}</extra>",
     )
@@ -149,9 +146,7 @@ def _spread(values: Sequence[float], intervals: Sequence[tuple[float, ...]], sca
         "type": "data",
         "symmetric": False,
         "array": [max(ends[1] - value, 0.0) * scale for value, ends in zip(values, intervals, strict=True)],
-        "arrayminus": [
-            max(value - ends[0], 0.0) * scale for value, ends in zip(values, intervals, strict=True)
-        ],
+        "arrayminus": [max(value - ends[0], 0.0) * scale for value, ends in zip(values, intervals, strict=True)],
         "thickness": 1.2,
         "width": 4,
     }

@@ -140,8 +140,7 @@ def _measured(profile: Profile, curves: Mapping[str, Sequence[Point]], charts: _
     if metric:
         name = metric_name(metric)
         alternative = f"{name} over measured speed-up: " + "; ".join(
-            f"{speedup_text(point)}: {quality_text(metric, point.quality.get(metric))}"
-            for point in profile.points
+            f"{speedup_text(point)}: {quality_text(metric, point.quality.get(metric))}" for point in profile.points
         )
         caption = (
             f"Each point is one setting of the dial; the number at a point is {', '.join(profile.neutral)}. "
@@ -164,9 +163,7 @@ def _measured(profile: Profile, curves: Mapping[str, Sequence[Point]], charts: _
 
 def _table(profile: Profile, metric: str) -> str:
     metrics = (
-        [metric, *sorted({name for point in profile.points for name in point.quality} - {metric})]
-        if metric
-        else []
+        [metric, *sorted({name for point in profile.points for name in point.quality} - {metric})] if metric else []
     )
     heads = [
         "setting",
@@ -176,9 +173,7 @@ def _table(profile: Profile, metric: str) -> str:
         *(metric_name(name) for name in metrics),
     ]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    rows = "".join(
-        _row(point, metrics, profile) for point in sorted(profile.points, key=lambda p: p.macs_ratio)
-    )
+    rows = "".join(_row(point, metrics, profile) for point in sorted(profile.points, key=lambda p: p.macs_ratio))
     simple = "".join(
         f'<tr><th scope="row">{escape(name)} (simple model)</th><td></td><td></td><td></td>'
         + "".join(f"<td>{quality_text(metric, values.get(metric))}</td>" for metric in metrics)
@@ -227,12 +222,8 @@ def _example(example: Example, charts: _Charts) -> list[str]:
         _coloured_text(example),
     ]
     if blocks and length:
-        alternative = "Share of tokens kept: " + ", ".join(
-            f"block {n} {share:.0%}" for n, share in enumerate(kept, 1)
-        )
-        caption = (
-            "Blue: the token went on after the block. Grey: dropped. At the right, the share of tokens kept."
-        )
+        alternative = "Share of tokens kept: " + ", ".join(f"block {n} {share:.0%}" for n, share in enumerate(kept, 1))
+        caption = "Blue: the token went on after the block. Grey: dropped. At the right, the share of tokens kept."
         parts.append(charts.add(survivors_chart(example.tokens, example.survivors), alternative, caption))
     return parts
 

@@ -69,9 +69,7 @@ def kept_shares(length: int, survivors: Survivors) -> list[float]:
     return [len(kept) / length if length else 0.0 for kept in survivors]
 
 
-def survivors_text(
-    tokens: Sequence[str], survivors: Survivors, special: Collection[str] | None = None
-) -> Text:
+def survivors_text(tokens: Sequence[str], survivors: Survivors, special: Collection[str] | None = None) -> Text:
     """Return the text with each token coloured by how deep it went: dark is dropped early, bright is kept.
 
     Letters and ground are both coloured, so it reads the same in a dark and in a light terminal.
@@ -135,16 +133,12 @@ def survivors_picture(tokens: Sequence[str], survivors: Survivors, path: Path, t
     """
     survival_depths(len(tokens), survivors)
     if not tokens or not survivors:
-        raise SettingError(
-            "A survivors map needs at least one token and one block.", given=f"{len(tokens)} tokens"
-        )
+        raise SettingError("A survivors map needs at least one token and one block.", given=f"{len(tokens)} tokens")
     figure = _canvas(len(tokens), len(survivors))
     left, right = figure.subplots(1, 2, width_ratios=_widths(figure), sharey=True)
     _draw_map(left, tokens, survivors)
     _draw_shares(right, len(tokens), survivors)
-    figure.suptitle(
-        missing_glyph_filter()(title), x=0.02, ha="left", fontsize=13, fontweight="bold", parse_math=False
-    )
+    figure.suptitle(missing_glyph_filter()(title), x=0.02, ha="left", fontsize=13, fontweight="bold", parse_math=False)
     content = io.BytesIO()
     matplotlib_canvas()(figure).print_png(content)
     write_atomically(Path(path), content.getvalue())
@@ -195,16 +189,12 @@ def _widths(figure: Any) -> tuple[float, float]:
 def _draw_map(axes: Any, tokens: Sequence[str], survivors: Survivors) -> None:
     there = [[int(position in kept) for position in range(len(tokens))] for kept in map(frozenset, survivors)]
     edges = "white" if len(tokens) <= _MOST_LABELS else "none"
-    axes.pcolormesh(
-        there, cmap=matplotlib_colours(GONE, THERE), vmin=0, vmax=1, edgecolors=edges, linewidth=0.8
-    )
+    axes.pcolormesh(there, cmap=matplotlib_colours(GONE, THERE), vmin=0, vmax=1, edgecolors=edges, linewidth=0.8)
     axes.invert_yaxis()
     axes.set_title("blue: went on after the block; grey: dropped", loc="left", fontsize=9, color="#57606a")
     axes.set_ylabel("block")
     step = max(1, -(-len(survivors) // 16))
-    axes.set_yticks(
-        [block + 0.5 for block in range(0, len(survivors), step)], range(1, len(survivors) + 1, step)
-    )
+    axes.set_yticks([block + 0.5 for block in range(0, len(survivors), step)], range(1, len(survivors) + 1, step))
     if len(tokens) <= _MOST_LABELS:
         drawable = missing_glyph_filter()
         words = [drawable(visible_text(piece)) for piece in readable_pieces(tokens)]

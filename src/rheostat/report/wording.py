@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _LOWER_IS_BETTER = frozenset({"perplexity", "loss"})
-_SHARES = frozenset({"accuracy", "f1", "macro_f1", "last_word_accuracy"})
+_SHARES = frozenset({"accuracy", "f1", "agreement"})
 
 _POINTS_ALLOWED, _GROWTH_ALLOWED = 0.01, 0.05
 """What counts as nearly as good: one percentage point of a share, 5 % more of a loss."""
@@ -110,9 +110,7 @@ def best_within_allowance(profile: Profile, metric: str) -> Point | None:
     if metric not in plain.quality:
         return None
     allowed = [
-        p
-        for p in profile.points
-        if metric in p.quality and _allowed(metric, p.quality[metric], plain.quality[metric])
+        p for p in profile.points if metric in p.quality and _allowed(metric, p.quality[metric], plain.quality[metric])
     ]
     return max(allowed, key=lambda point: point.speedup, default=None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rheostat.testing.reference import masked_reference
+from rheostat.testing.reference import Rule, masked_reference
 from rheostat.testing.tiny import TINY, tiny_model
 
-__all__ = ["TINY", "masked_reference", "tiny_model"]
+__all__ = ["TINY", "Rule", "masked_reference", "tiny_model"]

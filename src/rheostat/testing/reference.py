@@ -19,7 +19,7 @@ from torch import nn
 from rheostat.models.families import Located, locate
 from rheostat.models.layouts import PostNorm, PreNorm
 
-__all__ = ["Reference", "masked_reference"]
+__all__ = ["Reference", "Rule", "masked_reference"]
 
 Score = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """From weights ``[heads, queries, keys]``, who may be seen ``[queries, keys]`` and real queries ``[queries]`` to scores."""
@@ -45,15 +45,28 @@ def column_sum(weights: torch.Tensor, seen: torch.Tensor, real: torch.Tensor) ->
     return (weights * real[None, :, None]).sum(dim=(0, 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who goes on.
+
+    Attributes:
+        floor: Least number of states a block keeps of a turn.
+        ends: Whether the first and the last real column of a turn are protected; None for the family's default.
+        score: How a key is scored.
+    """
+
+    floor: int = 5
+    ends: tuple[bool, bool] | None = None
+    score: Score = column_sum
+
+
 def masked_reference(
     model: nn.Module,
     input_ids: torch.Tensor,
     mask: torch.Tensor,
     turns: Sequence[tuple[int, float]],
     *,
-    floor: int = 5,
-    protect: tuple[bool, bool] | None = None,
-    score: Score = column_sum,
+    rule: Rule | None = None,
     **inputs: Any,
 ) -> Reference:
     """Run a model the slow way.
@@ -63,16 +76,12 @@ def masked_reference(
         input_ids: ``[batch, columns]``, all turns one after the other.
         mask: Which columns are real, bool ``[batch, columns]``.
         turns: For each turn its number of columns and its keep rate, in order; they sum to ``columns``.
-        floor: Least number of states a block keeps of a turn.
-        protect: Whether the first and the last real column of a turn are protected; None for the family's default.
-        score: How a key is scored.
+        rule: Who goes on; None for the product's defaults.
         inputs: Further inputs of the model, for instance ``position_ids``.
     """
-    plain = deepcopy(model).double()
+    plain: Any = deepcopy(model).double()
     plain.set_attn_implementation("eager")
-    located = locate(plain)
-    ends = protect or ((False, True) if located.family.kind == "decoder" else (True, False))
-    run = _Run(located, mask.bool(), list(turns), floor, ends, score)
+    run = _Run(locate(plain), mask.bool(), list(turns), rule or Rule())
     with torch.no_grad(), run.watching():
         output = plain(input_ids=input_ids, attention_mask=mask.long(), use_cache=False, **inputs)
     logits = output.logits if hasattr(output, "logits") else output.last_hidden_state
@@ -80,16 +89,9 @@ def masked_reference(
 
 
 class _Run:
-    def __init__(
-        self,
-        located: Located,
-        mask: torch.Tensor,
-        turns: list[tuple[int, float]],
-        floor: int,
-        ends: tuple[bool, bool],
-        score: Score,
-    ) -> None:
-        self.located, self.mask, self.turns, self.floor, self.ends, self.score = located, mask, turns, floor, ends, score
+    def __init__(self, located: Located, mask: torch.Tensor, turns: list[tuple[int, float]], rule: Rule) -> None:
+        self.located, self.mask, self.turns, self.rule = located, mask, turns, rule
+        self.ends = rule.ends or ((False, True) if located.family.kind == "decoder" else (True, False))
         self.alive = mask.clone()
         self.entered: list[list[list[int]]] = []
         self.survivors: list[list[list[int]]] = []
@@ -116,7 +118,9 @@ class _Run:
         self.seen = self._may_see(attention)
         # Finite in float32 too, where some families take the softmax: a query that sees nothing gives no NaN.
         bias = torch.zeros(self.seen.shape, dtype=torch.float64).masked_fill(~self.seen, -1e30)
-        mask_at = {"gpt2": 2, "bert": 1, "roberta": 1, "electra": 1, "distilbert": 1}.get(self.located.family.model_type)
+        mask_at = {"gpt2": 2, "bert": 1, "roberta": 1, "electra": 1, "distilbert": 1}.get(
+            self.located.family.model_type
+        )
         if mask_at is not None and len(args) > mask_at:
             return (*args[:mask_at], bias[:, None], *args[mask_at + 1 :]), kwargs
         return args, {**kwargs, "attention_mask": bias[:, None]}
@@ -163,11 +167,11 @@ class _Run:
         before, total = int(alive.sum()), int(real.sum())
         if self.weights is None:
             raise AssertionError("eager attention gave no weights")
-        scores = self.score(self.weights[row, :, part, part], self.seen[row, part, part], alive.double())
+        scores = self.rule.score(self.weights[row, :, part, part], self.seen[row, part, part], alive.double())
         inside = real.nonzero().flatten().tolist()
         kept = {inside[0]} if self.ends[0] and inside else set()
         kept |= {inside[-1]} if self.ends[1] and inside else set()
-        wanted = max(math.ceil(round(rate * before, 9)), self.floor, len(kept))
+        wanted = max(math.ceil(round(rate * before, 9)), self.rule.floor, len(kept))
         order = sorted(alive.nonzero().flatten().tolist(), key=lambda i: (i not in kept, -float(scores[i])))
         chosen = torch.zeros_like(alive)
         chosen[order[: min(total, before, wanted)]] = True

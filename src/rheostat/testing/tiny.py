@@ -34,15 +34,31 @@ _ENCODER: dict[str, Any] = {
 }
 # A sliding window shorter than the texts of the tests, in some layers.
 _WINDOW = {"sliding_window": 8}
-_MIXED = {**_WINDOW, "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"]}
+_MIXED = {
+    **_WINDOW,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+}
 
 TINY: dict[str, dict[str, Any]] = {
-    "gpt2": {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 512, "bos_token_id": 1, "eos_token_id": 2},
+    "gpt2": {
+        "n_embd": 32,
+        "n_layer": 4,
+        "n_head": 4,
+        "n_positions": 512,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
     "llama": _DECODER,
     "mistral": {**_DECODER, **_WINDOW},
     "qwen2": {**_DECODER, **_MIXED, "use_sliding_window": True},
     "qwen3": {**_DECODER, "head_dim": 8},
-    "gemma2": {**_DECODER, **_MIXED, "head_dim": 8, "attn_logit_softcapping": 5.0, "query_pre_attn_scalar": 8},
+    "gemma2": {
+        **_DECODER,
+        **_MIXED,
+        "head_dim": 8,
+        "attn_logit_softcapping": 5.0,
+        "query_pre_attn_scalar": 8,
+    },
     "gemma3_text": {**_DECODER, **_MIXED, "head_dim": 8, "query_pre_attn_scalar": 8},
     "phi3": {**_DECODER, "resid_pdrop": 0.0},
     "smollm3": {**_DECODER, "no_rope_layers": [1, 0, 1, 1]},
@@ -76,14 +92,19 @@ def tiny_model(model_type: str, head: Any = AutoModel, *, seed: int = 0, **setti
         SettingError: If the family has no tiny model.
     """
     if model_type not in TINY:
-        raise SettingError("A tiny model is of a known family.", given=repr(model_type), mend=suggest(model_type, TINY))
+        raise SettingError(
+            "A tiny model is of a known family.", given=repr(model_type), mend=suggest(model_type, TINY)
+        )
     attention = settings.pop("attn_implementation", "sdpa" if model_type != "gemma2" else "eager")
-    config = AutoConfig.for_model(model_type, vocab_size=VOCABULARY, pad_token_id=0, **{**TINY[model_type], **settings})
+    config = AutoConfig.for_model(
+        model_type, vocab_size=VOCABULARY, pad_token_id=0, **{**TINY[model_type], **settings}
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: PreTrainedModel = head.from_config(config, attn_implementation=attention)
         _spread(model)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _spread(model: PreTrainedModel) -> None:

@@ -65,11 +65,15 @@ class TokenPruning(Technique):
     def __post_init__(self) -> None:
         """Refuse unfit settings."""
         if isinstance(self.floor, bool) or not isinstance(self.floor, int) or self.floor < 1:
-            raise SettingError("A block keeps at least 1 state: floor is a whole number from 1.", given=repr(self.floor))
+            raise SettingError(
+                "A block keeps at least 1 state: floor is a whole number from 1.", given=repr(self.floor)
+            )
         make_scorer(self.scorer)
         if self.protect not in ("auto", *_PROTECT):
             raise SettingError(
-                "protect names the ends of a row.", given=repr(self.protect), mend=suggest(self.protect, ["auto", *_PROTECT])
+                "protect names the ends of a row.",
+                given=repr(self.protect),
+                mend=suggest(self.protect, ["auto", *_PROTECT]),
             )
 
     def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:

@@ -1,0 +1,61 @@
+"""Fine-tuning settings refuse nonsense when they are made."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rheostat.core.errors import SettingError
+from rheostat.train.settings import FinetuneSettings
+from tests.saved import make_data
+
+SETTINGS = FinetuneSettings("a-model", "data.parquet", "out")  # type: ignore[arg-type]
+
+
+def test_the_defaults_are_the_papers() -> None:
+    assert (SETTINGS.epochs, SETTINGS.batch_size, SETTINGS.learning_rate) == (5, 8, 4e-5)
+    assert SETTINGS.keep_range == (0.02, 1.0)
+    assert replace(SETTINGS, lora=8).keep_range == (0.5, 1.0)
+    assert replace(SETTINGS, lora=8, keep_low=0.1).keep_range == (0.1, 1.0)
+    assert replace(SETTINGS, adjustable=False).keep_range == (1.0, 1.0)
+    assert SETTINGS.out == Path("out")
+
+
+def test_what_a_run_learns_from_is_json_without_places() -> None:
+    said = SETTINGS.to_json()
+    assert json.loads(json.dumps(said)) == said
+    assert not {"data", "out", "resume", "save_minutes"} & set(said)
+    assert said["technique"]["name"] == "tokens"
+    assert replace(SETTINGS, out="elsewhere", resume=True).to_json() == said
+    assert replace(SETTINGS, seed=1).to_json() != said
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"task": "classificaton"}, "task is one of its options.*Did you mean 'classification'"),
+        ({"loss_on": "survivor"}, "Did you mean 'survivors'"),
+        ({"choose": "first"}, "Known: best, last"),
+        ({"epochs": 0}, "epochs is a whole number from 1. Given: 0"),
+        ({"epochs": 1.5}, "epochs is a whole number"),
+        ({"batch_size": True}, "batch_size is a whole number"),
+        ({"max_length": 3}, "max_length is a whole number from 4"),
+        ({"seed": -1}, "seed is a whole number from 0"),
+        ({"lora": 0}, "lora is a whole number from 1"),
+        ({"limit": 0}, "limit is a whole number from 1"),
+        ({"learning_rate": 0.0}, "learning_rate is a number above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is a number above 0"),
+        ({"weight_decay": -0.1}, "weight_decay is a number at least 0"),
+        ({"warmup": 1.0}, "warmup is a number at least 0 and below 1"),
+        ({"keep_low": 0.0}, "keep_low is a number above 0 and at most 1"),
+        ({"keep_high": 1.1}, "keep_high is a number above 0 and at most 1"),
+        ({"keep_low": 0.9, "keep_high": 0.5}, "from keep_low up to keep_high.*Swap them"),
+        ({"lora": 4, "keep_high": 0.3}, "keep_low=0.5 and keep_high=0.3.*Set keep_low, too"),
+        ({"data": make_data("causal-lm")}, "The data is for the task"),
+        ({"task": "causal-lm", "loss_on": "continuation", "gradient_checkpointing": True}, "key-value cache"),
+    ],
+)
+def test_nonsense_is_refused(change: dict, text: str) -> None:
+    with pytest.raises(SettingError, match=text):
+        replace(SETTINGS, **change)
