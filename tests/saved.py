@@ -29,7 +29,12 @@ def make_tokenizer(task: str) -> PreTrainedTokenizerFast:
         single, pair = "[BOS] $A", "[BOS] $A $B"
     ids = [(name, SPECIAL.index(name)) for name in ("[CLS]", "[SEP]", "[BOS]")]
     words.post_processor = TemplateProcessing(single=single, pair=pair, special_tokens=ids)
-    return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", model_max_length=128, **ends)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    if task == "causal-lm":
+        inputs.remove("token_type_ids")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, unk_token="[UNK]", model_max_length=128, model_input_names=inputs, **ends
+    )
 
 
 def save_tiny(folder: Path, task: str = "classification", model_type: str | None = None, **settings: Any) -> Path:

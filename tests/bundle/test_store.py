@@ -108,9 +108,7 @@ def test_other_folders_are_not_replaced(tmp_path: Path, loaded) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_an_empty_folder_and_a_relative_one_are_taken(
-    tmp_path: Path, loaded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_folder_and_a_relative_one_are_taken(tmp_path: Path, loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     saved = save_bundle(Path("empty"), loaded.model, loaded.tokenizer, TokenPruning(), INFO)

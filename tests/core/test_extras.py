@@ -16,6 +16,5 @@ def test_a_missing_package_comes_with_the_command_that_installs_it():
     with pytest.raises(RheostatError) as caught:
         require("no_such_package.inner", extra="report")
     assert str(caught.value) == (
-        "This needs the package 'no_such_package', which is not installed. "
-        "Run: pip install 'rheostat[report]'"
+        "This needs the package 'no_such_package', which is not installed. Run: pip install 'rheostat[report]'"
     )

@@ -226,8 +226,6 @@ def test_what_only_one_machine_knows_is_no_difference():
 
 def test_thread_counts_matter_more_than_how_they_were_set():
     one = {**MACHINE, "threads": {"OMP_NUM_THREADS": "2"}}
-    assert machine_difference(one, {**MACHINE, "threads": {}}) == (
-        "threads: OMP_NUM_THREADS=2 there, default here"
-    )
+    assert machine_difference(one, {**MACHINE, "threads": {}}) == ("threads: OMP_NUM_THREADS=2 there, default here")
     assert same_machine({**one, "torch_threads": 2}, {**MACHINE, "threads": {}, "torch_threads": 2})
     assert machine_difference({"torch_threads": 2}, {"torch_threads": 1}) == "torch threads: 2 there, 1 here"

@@ -24,9 +24,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "<s>"]
 
 
 def make_tokenizer(kind: str) -> PreTrainedTokenizerFast:
-    words = Tokenizer(
-        WordLevel({word: number for number, word in enumerate([*SPECIAL, *WORDS])}, unk_token="[UNK]")
-    )
+    words = Tokenizer(WordLevel({word: number for number, word in enumerate([*SPECIAL, *WORDS])}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     single, names = ("<s> $A", ["<s>"]) if kind == "causal-lm" else ("[CLS] $A [SEP]", ["[CLS]", "[SEP]"])
     words.post_processor = TemplateProcessing(

@@ -8,9 +8,7 @@ from rheostat.core.profile import Profile
 from rheostat.core.text import TextData
 from rheostat.measure.calibrate import GRID, PARTIAL, CalibrationSettings, calibrate
 
-QUICK = CalibrationSettings(
-    grid=(0.5, 1.0, 0.2), pairs=2, timing_texts=4, batch_size=4, continuation_tokens=4
-)
+QUICK = CalibrationSettings(grid=(0.5, 1.0, 0.2), pairs=2, timing_texts=4, batch_size=4, continuation_tokens=4)
 
 
 def saved(bundle) -> Profile:

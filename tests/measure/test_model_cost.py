@@ -81,22 +81,15 @@ def test_conv1d_layers_count():
 
 def test_windows_are_read_off_each_block():
     shape = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 65}
-    gemma = Gemma3TextConfig(
-        **shape, num_hidden_layers=6, num_key_value_heads=1, head_dim=16, sliding_window=7
-    )
+    gemma = Gemma3TextConfig(**shape, num_hidden_layers=6, num_key_value_heads=1, head_dim=16, sliding_window=7)
     blocks = cost_of(AutoModelForCausalLM.from_config(gemma)).blocks
     assert [block.visible.window for block in blocks] == [7, 7, 7, 7, 7, None]
     assert blocks[0].head_size == 16
     mistral = MistralConfig(**shape, num_hidden_layers=2, num_key_value_heads=2, sliding_window=9)
     assert cost_of(AutoModelForCausalLM.from_config(mistral)).blocks[1].visible == Visible(True, 9)
-    special = dict.fromkeys(
-        ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0
-    )
+    special = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)
     modern = ModernBertConfig(**shape, **special, num_hidden_layers=3, local_attention=8)
-    windows = [
-        block.visible.window
-        for block in cost_of(AutoModelForSequenceClassification.from_config(modern)).blocks
-    ]
+    windows = [block.visible.window for block in cost_of(AutoModelForSequenceClassification.from_config(modern)).blocks]
     # Four columns to either side: less than five away.
     assert windows == [None, 5, 5]
 

@@ -98,7 +98,7 @@ def test_generate_continues_a_cache_across_turns() -> None:
 @pytest.mark.parametrize("model_type", ["llama", "gemma3_text"])
 @pytest.mark.parametrize(("first_rate", "second_rate"), [(1.0, 0.6), (0.6, 1.0)])
 def test_the_dial_may_turn_between_turns(model_type: str, first_rate: float, second_rate: float) -> None:
-    """A plain cache can go on under pruning, and a pruned one at neutral; nothing is left over from the other setting."""
+    """A plain cache can go on under pruning, and a pruned one at neutral; nothing is left over."""
     model, handle = attached(model_type)
     ids = prompts()["input_ids"][:1]
     with torch.no_grad():
@@ -168,9 +168,7 @@ def test_the_cache_holds_exactly_what_entered_each_block() -> None:
     went_on = [len(block[0]) for block in handle.survivors()]
     held = [layer.keys.shape[2] for layer in cache.layers]
     assert held == [20, *went_on[:-1]]
-    size = sum(
-        part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values)
-    )
+    size = sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
     assert size == sum(held) * 2 * 2 * 8 * 4  # keys and values, 2 key-value heads of 8 float32
     assert cache.get_seq_length() == 20
 

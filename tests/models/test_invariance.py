@@ -74,9 +74,7 @@ def test_detaching_leaves_no_trace(family: Family) -> None:
     with torch.no_grad(), handle.at(tokens=0.5):
         first_output(model, **padded(rows(), "right"))
     handle.detach()
-    assert before == [
-        (type(module), {k: id(v) for k, v in vars(module).items()}) for module in model.modules()
-    ]
+    assert before == [(type(module), {k: id(v) for k, v in vars(module).items()}) for module in model.modules()]
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
@@ -96,9 +94,7 @@ def test_a_row_does_not_depend_on_its_batch_or_padding(model_type: str, scorer: 
             alone = first_output(model, input_ids=text[None])
             if scorer != "random" or side == "right":
                 offset = together.shape[1] - len(text) if side == "left" else 0
-                assert [[c - offset for c in block[row]] for block in kept] == [
-                    b[0] for b in handle.survivors()
-                ]
+                assert [[c - offset for c in block[row]] for block in kept] == [b[0] for b in handle.survivors()]
                 real = inputs["attention_mask"][row].bool()
                 torch.testing.assert_close(together[row][real], alone[0], atol=1e-4, rtol=1e-4)
 

@@ -71,9 +71,7 @@ def test_prefill_decoding_and_second_turn_equal_the_masking_reference(family: Fa
             for row, columns in zip(block, rows, strict=True):
                 row.extend(columns)
     assert survivors == expected.survivors
-    torch.testing.assert_close(
-        torch.cat(logits, 1)[mask], expected.logits[mask], atol=TOLERANCE, rtol=TOLERANCE
-    )
+    torch.testing.assert_close(torch.cat(logits, 1)[mask], expected.logits[mask], atol=TOLERANCE, rtol=TOLERANCE)
     check_cache(cache, expected)
 
 

@@ -67,11 +67,10 @@ def test_an_unknown_dial_is_refused_with_the_nearest() -> None:
 def test_at_turns_back_also_after_an_error() -> None:
     _, handle = attached()
     handle.set(tokens=0.9)
-    with pytest.raises(ZeroDivisionError), handle.at(tokens=0.5):
-        with handle.at(tokens=0.2):
-            assert handle.settings == {"tokens": 0.2}
+    with handle.at(tokens=0.5):
+        with pytest.raises(ZeroDivisionError), handle.at(tokens=0.2):
+            raise ZeroDivisionError
         assert handle.settings == {"tokens": 0.5}
-        raise ZeroDivisionError
     assert handle.settings == {"tokens": 0.9}
 
 
@@ -206,7 +205,9 @@ def test_an_unsupported_family_is_refused_with_the_list() -> None:
 
 
 def test_an_encoder_set_up_as_a_decoder_is_refused() -> None:
-    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, is_decoder=True)
+    config = BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, is_decoder=True
+    )
     with pytest.raises(UnsupportedModelError, match="decoder"):
         attach(AutoModel.from_config(config))
 

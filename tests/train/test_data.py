@@ -102,9 +102,7 @@ def test_a_limit_samples_train_rows_only(tmp_path):
 
 
 def test_causal_lm_reads_the_text_alone(tmp_path):
-    path = save(
-        tmp_path, text=["a"] * 3 + ["b"] * 12, label=[None] * 15, split=["valid"] * 3 + ["train"] * 12
-    )
+    path = save(tmp_path, text=["a"] * 3 + ["b"] * 12, label=[None] * 15, split=["valid"] * 3 + ["train"] * 12)
     data = load_data(path, "causal-lm")
     assert shape(data) == {"train": 12, "validation": 3}
     assert data.splits["train"].labels is None

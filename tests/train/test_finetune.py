@@ -15,7 +15,8 @@ from transformers import TrainerCallback
 
 from rheostat.bundle import load, read_manifest
 from rheostat.core.errors import BundleError, SettingError, TrainingError
-from rheostat.train import callbacks, checkpoints, finetune as finetuning
+from rheostat.train import callbacks, checkpoints
+from rheostat.train import finetune as finetuning
 from rheostat.train.finetune import FinetuneSettings, TrainingInterrupted, finetune
 from tests.saved import make_data, save_tiny
 
@@ -67,7 +68,7 @@ def disturb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, Callable
     monkeypatch.setattr(finetuning, "_trainer", plain)
 
 
-class Killed(Exception):
+class Killed(Exception):  # noqa: N818 - it is no error of ours
     """Stands for a kill: nothing of ours catches it."""
 
 
@@ -227,9 +228,7 @@ def test_a_kill_between_the_last_step_and_the_bundle_loses_nothing(
     assert same(whole, finetune(replace(settings, resume=True)))
 
 
-def test_ctrl_c_finishes_the_step_and_keeps_a_checkpoint(
-    settings: FinetuneSettings, tmp_path: Path, disturb
-) -> None:
+def test_ctrl_c_finishes_the_step_and_keeps_a_checkpoint(settings: FinetuneSettings, tmp_path: Path, disturb) -> None:
     whole = finetune(replace(settings, out=tmp_path / "whole"))
     before = signal.getsignal(signal.SIGINT)
     disturb(2, lambda model: os.kill(os.getpid(), signal.SIGINT))

@@ -109,9 +109,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged_files_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(DAMAGED[name])
-    with pytest.raises(
-        DataError, match="whole and of the kind that its name says. Given: .* Write the file anew"
-    ):
+    with pytest.raises(DataError, match="whole and of the kind that its name says. Given: .* Write the file anew"):
         read_table(tmp_path / name)
 
 

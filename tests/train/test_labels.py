@@ -53,9 +53,7 @@ def test_what_is_no_class_is_refused(score):
 
 
 def test_a_number_without_a_class_name_is_refused():
-    with pytest.raises(
-        DataError, match="Every label number has a class name. Given: labels 2 with the names no, yes"
-    ):
+    with pytest.raises(DataError, match="Every label number has a class name. Given: labels 2 with the names no, yes"):
         encode_labels([0, 2], names=["no", "yes"])
 
 

@@ -73,9 +73,7 @@ def _training(training: Mapping[str, Any]) -> str:
     if not training:
         return ""
     flat = {**training.get("settings", {}), **training}
-    shown = {
-        name: value for name, value in flat.items() if name not in (*_ELSEWHERE, "settings", "validation")
-    }
+    shown = {name: value for name, value in flat.items() if name not in (*_ELSEWHERE, "settings", "validation")}
     rows = {name.replace("_", " "): _plain(value) for name, value in shown.items() if value is not None}
     return "## Training\n\n" + _table(rows) + _validation(training.get("validation", []))
 
@@ -89,9 +87,7 @@ def _validation(history: Sequence[Mapping[str, Any]]) -> str:
         for rate, values in entry.items()
         if rate != "epoch"
     ]
-    return "\n| epoch | tokens | validation loss | validation accuracy |\n|---|---|---|---|\n" + "".join(
-        lines
-    )
+    return "\n| epoch | tokens | validation loss | validation accuracy |\n|---|---|---|---|\n" + "".join(lines)
 
 
 def _notes(manifest: Mapping[str, Any]) -> str:

@@ -221,9 +221,7 @@ class Bundle:
             chosen = order[start : start + batch_size]
             batch = pad_rows(self.tokenizer, [encoded.rows[row] for row in chosen])
             with torch.inference_mode():
-                logits = self.model(
-                    **{name: tensor.to(self.model.device) for name, tensor in batch.items()}
-                ).logits
+                logits = self.model(**{name: tensor.to(self.model.device) for name, tensor in batch.items()}).logits
             found.update(zip(chosen, logits.float().softmax(-1).tolist(), strict=True))
         return [found[row] for row in range(len(encoded))]
 
@@ -246,12 +244,8 @@ class Bundle:
             self.tokenizer.padding_side = side
         inputs = {name: batch[name].to(self.model.device) for name in ("input_ids", "attention_mask")}
         model: Any = self.model
-        tokens = model.generate(
-            **inputs, max_new_tokens=new, pad_token_id=self.tokenizer.pad_token_id, **options
-        )
-        return list(
-            self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        )
+        tokens = model.generate(**inputs, max_new_tokens=new, pad_token_id=self.tokenizer.pad_token_id, **options)
+        return list(self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 
 
 def load(folder: str | Path, *, verify: bool = True, device: str | None = None) -> Bundle:

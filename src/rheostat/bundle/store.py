@@ -246,7 +246,5 @@ def _cannot_write(folder: Path, error: OSError) -> BundleError:
     return BundleError(
         "A bundle needs a folder that can be written, with free space; what was there before was kept.",
         given=f"{folder} ({error.strerror or error})",
-        mend="Free some space and run it again."
-        if full
-        else "Choose another folder or mend its permissions.",
+        mend="Free some space and run it again." if full else "Choose another folder or mend its permissions.",
     )

@@ -76,9 +76,7 @@ class Point:
         table = _table(data, "A point of a profile")
         settings = {name: _number(table, name) for name in table if name not in (*_POSITIVE, *_TABLES)}
         if not settings:
-            raise BundleError(
-                "A point of a profile names at least one dial.", given=sorted(table), mend=_MEND
-            )
+            raise BundleError("A point of a profile names at least one dial.", given=sorted(table), mend=_MEND)
         quality = _table(table.get("quality", {}), "The quality of a point")
         intervals = _table(table.get("quality_interval", {}), "The quality intervals of a point")
         return cls(
@@ -117,14 +115,10 @@ class Profile:
     def __post_init__(self) -> None:
         if any(set(point.settings) != set(self.neutral) for point in self.points):
             found = sorted({name for point in self.points for name in point.settings})
-            raise BundleError(
-                f"Every point of a profile sets {sorted(self.neutral)}.", given=found, mend=_MEND
-            )
+            raise BundleError(f"Every point of a profile sets {sorted(self.neutral)}.", given=found, mend=_MEND)
         if not any(self._distance(point) == 0.0 for point in self.points):
             given = [dict(point.settings) for point in self.points]
-            raise BundleError(
-                f"A profile has the neutral point {dict(self.neutral)}.", given=given, mend=_MEND
-            )
+            raise BundleError(f"A profile has the neutral point {dict(self.neutral)}.", given=given, mend=_MEND)
 
     @property
     def range(self) -> tuple[float, float]:
@@ -266,9 +260,7 @@ def machine_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
         # What torch really uses counts; the environment variables are only one way to set it.
         shared.remove("threads")
     differing = [name for name in shared if a[name] != b[name]]
-    return "; ".join(
-        f"{name.replace('_', ' ')}: {_shown(a[name])} there, {_shown(b[name])} here" for name in differing
-    )
+    return "; ".join(f"{name.replace('_', ' ')}: {_shown(a[name])} there, {_shown(b[name])} here" for name in differing)
 
 
 def _shown(value: object) -> str:
@@ -293,9 +285,7 @@ def _table(data: object, what: str) -> Mapping[str, Any]:
 def _number(table: Mapping[str, Any], name: str) -> float:
     value = table.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BundleError(
-            f"The entry '{name}' of a profile is a finite number.", given=repr(value), mend=_MEND
-        )
+        raise BundleError(f"The entry '{name}' of a profile is a finite number.", given=repr(value), mend=_MEND)
     return float(value)
 
 

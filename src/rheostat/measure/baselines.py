@@ -86,9 +86,7 @@ def _features(train: Split, judged: Split, vectorizer: Any) -> tuple[Any, Any]:
     numpy, sparse = require("numpy", extra="train"), require("scipy.sparse", extra="train")
     # One cosine is small beside a vocabulary of weights: at its own scale it would be regularised away.
     scaler = require("sklearn.preprocessing", extra="train").StandardScaler()
-    sides = [
-        [vectorizer.transform(column) for column in (split.texts, split.pairs)] for split in (train, judged)
-    ]
+    sides = [[vectorizer.transform(column) for column in (split.texts, split.pairs)] for split in (train, judged)]
     # TF-IDF rows have length 1, so that their product is their cosine.
     cosines = [numpy.asarray(first.multiply(second).sum(axis=1)).reshape(-1, 1) for first, second in sides]
     scaled = [scaler.fit_transform(cosines[0]), scaler.transform(cosines[1])]

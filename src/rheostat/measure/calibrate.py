@@ -134,9 +134,7 @@ def calibrate(
     """
     chosen = settings or CalibrationSettings()
     _check_fit(bundle, data)
-    rows = sample(
-        data.split(chosen.split), None if data.task == "causal-lm" else chosen.quality_texts, chosen.seed
-    )
+    rows = sample(data.split(chosen.split), None if data.task == "causal-lm" else chosen.quality_texts, chosen.seed)
     bundle.model.train(False)
     facts = machine(device_of(bundle.model))
     journal = _Journal(Path(bundle.folder), _fingerprint(bundle, chosen, rows, facts))
@@ -223,9 +221,7 @@ def _baselines(data: TextData, split: str, rows: Split) -> dict[str, dict[str, f
     if data.task != "classification" or "train" not in data.splits or split == "train":
         return {}
     try:
-        return baselines(
-            TextData({"train": data.split("train"), split: rows}, data.task, data.label_names), on=split
-        )
+        return baselines(TextData({"train": data.split("train"), split: rows}, data.task, data.label_names), on=split)
     except RheostatError:
         # Without scikit-learn, say: a calibration of minutes is not thrown away for that.
         return {}
@@ -286,9 +282,7 @@ class _Journal:
             points = [Point.from_json(point) for point in found["points"]]
         except (OSError, ValueError, KeyError, TypeError, BundleError):
             return {}
-        return (
-            {point.tokens: point for point in points} if found.get("fingerprint") == self._fingerprint else {}
-        )
+        return {point.tokens: point for point in points} if found.get("fingerprint") == self._fingerprint else {}
 
     def write(self, points: Mapping[float, Point]) -> None:
         content = {"fingerprint": self._fingerprint, "points": [point.to_json() for point in points.values()]}

@@ -19,9 +19,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def batches(
-    bundle: Any, split: Split, batch_size: int
-) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+def batches(bundle: Any, split: Split, batch_size: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Encode a split for a classifier as the bundle itself does, rows of like length together.
 
     Args:

@@ -51,12 +51,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
         raise MeasurementError("A share needs at least one trial.", given=trials)
     share, square = successes / trials, _QUANTILE**2
     centre = (share + square / (2 * trials)) / (1 + square / trials)
-    half = (
-        _QUANTILE * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2)) / (1 + square / trials)
-    )
-    return (max(0.0, centre - half) if successes else 0.0), (
-        min(1.0, centre + half) if successes < trials else 1.0
-    )
+    half = _QUANTILE * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2)) / (1 + square / trials)
+    return (max(0.0, centre - half) if successes else 0.0), (min(1.0, centre + half) if successes < trials else 1.0)
 
 
 def bootstrap_interval(
@@ -78,9 +74,7 @@ def bootstrap_interval(
         MeasurementError: If there are no items or too few draws.
     """
     if not items or draws < 40:
-        raise MeasurementError(
-            "A bootstrap needs an item and 40 draws.", given=f"{len(items)} items, {draws} draws"
-        )
+        raise MeasurementError("A bootstrap needs an item and 40 draws.", given=f"{len(items)} items, {draws} draws")
     generator = random.Random(seed)
     values = sorted(statistic(generator.choices(items, k=len(items))) for _ in range(draws))
     cut = int(0.025 * draws)

@@ -27,9 +27,7 @@ class PairedTiming:
 
     def __post_init__(self) -> None:
         if not self.plain or len(self.plain) != len(self.other):
-            raise MeasurementError(
-                "A paired timing has as many seconds of either kind, and at least one pair."
-            )
+            raise MeasurementError("A paired timing has as many seconds of either kind, and at least one pair.")
         if min(*self.plain, *self.other) <= 0.0:
             raise MeasurementError(
                 "A run lasts longer than the clock's step.", given="0 s", mend="Time more work at once."
@@ -100,9 +98,7 @@ def paired(
         MeasurementError: If ``pairs`` or ``warmup`` is too small, or a run takes no time by the clock.
     """
     if pairs < 1 or warmup < 0:
-        raise MeasurementError(
-            "There is at least one pair, and no warm-up below 0.", given=f"{pairs}, {warmup}"
-        )
+        raise MeasurementError("There is at least one pair, and no warm-up below 0.", given=f"{pairs}, {warmup}")
     for _ in range(warmup):
         plain()
         other()
@@ -114,9 +110,7 @@ def paired(
     return PairedTiming(tuple(seconds[0]), tuple(seconds[1]))
 
 
-def _seconds(
-    work: Callable[[], object], clock: Callable[[], float], synchronise: Callable[[], object] | None
-) -> float:
+def _seconds(work: Callable[[], object], clock: Callable[[], float], synchronise: Callable[[], object] | None) -> float:
     wait = synchronise or (lambda: None)
     wait()
     start = clock()

@@ -113,7 +113,6 @@ def rheostat_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
-    scaling: float | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend over the survivors, in the signature of Transformers' attention interface.
@@ -125,8 +124,8 @@ def rheostat_attention(
         value: Like ``key``.
         attention_mask: Not read: what may be seen follows from the columns.
         dropout: Probability with which an attention weight is dropped, in training.
-        scaling: Factor on the scores; one over the root of the head size by default.
-        options: ``sliding_window`` and ``softcap`` are honoured.
+        options: ``scaling`` (a factor on the scores; one over the root of the head size by default),
+            ``sliding_window`` and ``softcap`` are honoured.
 
     Returns:
         The output, ``[batch, queries, heads, head size]``, and None in place of the weights.
@@ -135,7 +134,6 @@ def rheostat_attention(
     if call is None:
         raise AssertionError("rheostat's attention was called outside a pruned block")
     view = _View(module, call, query, key, options)
-    view.scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     scored = call.scorer is not None and call.scorer.queries != 0
     if not torch.is_grad_enabled() and scored:
         return _blocked(view, query, key, value, 0.0, scored=True), None
@@ -166,7 +164,8 @@ class _View:
         # A window wider than everything seen so far hides nothing.
         self.window = window if window is not None and call.span > window else None
         self.softcap = options.get("softcap")
-        self.scaling = 1.0
+        scaling = options.get("scaling")
+        self.scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
         self.past = key.shape[2] - query.shape[2]
         self.simple = self.window is None and call.key_valid is None
         self._corner: torch.Tensor | None = None
@@ -193,9 +192,7 @@ class _View:
         if not self.causal or rows == 1:
             return None
         if self._corner is None or self._corner.shape[-1] != rows:
-            self._corner = torch.ones(
-                (1, 1, rows, rows), dtype=torch.bool, device=self.call.columns.device
-            ).tril()
+            self._corner = torch.ones((1, 1, rows, rows), dtype=torch.bool, device=self.call.columns.device).tril()
         return self._corner
 
     def keys_for(self, stop: int, keys: int) -> int:
@@ -203,9 +200,7 @@ class _View:
         return self.past + stop if self.causal and self.simple else keys
 
 
-def _fused(
-    view: _View, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float
-) -> torch.Tensor:
+def _fused(view: _View, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float) -> torch.Tensor:
     queries, keys = query.shape[2], key.shape[2]
     triangular = view.simple and view.causal and view.past == 0 and queries > 1
     output = functional.scaled_dot_product_attention(
@@ -257,9 +252,7 @@ def _blocked(
     return torch.cat(pieces, dim=1) if len(pieces) > 1 else pieces[0] if pieces else query.new_empty(0)
 
 
-def _softmax(
-    view: _View, query: torch.Tensor, transposed: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
+def _softmax(view: _View, query: torch.Tensor, transposed: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Return the weights ``[batch, groups, heads a group, queries, keys]``, in float32 at least."""
     batch, heads, rows, size = query.shape
     groups = transposed.shape[1]

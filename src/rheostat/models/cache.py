@@ -141,7 +141,7 @@ def adopt(cache: object, blocks: int, mask: torch.Tensor | None) -> DynamicCache
         raise CacheError(
             "Pruning needs a dynamic cache that is not offloaded.",
             given=type(cache).__name__,
-            mend="Pass a transformers.DynamicCache, or none and let the model make one; leave cache_implementation out.",
+            mend="Pass a transformers.DynamicCache, or none: the model makes one.",
         )
     if not is_pruned(cache):
         cache.layers = [_adopted(layer, mask) for layer in cache.layers[:blocks]]

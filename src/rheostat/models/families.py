@@ -65,9 +65,7 @@ _GPT2 = PreNorm(attention="attn", before_attention="ln_1", feed_forward="mlp", b
 _MODERNBERT = PreNorm(
     attention="attn", before_attention="attn_norm", feed_forward="mlp", before_feed_forward="mlp_norm"
 )
-_BERT = SelfContained(
-    attention="attention", feed_forward="feed_forward_chunk", parts=("intermediate", "output")
-)
+_BERT = SelfContained(attention="attention", feed_forward="feed_forward_chunk", parts=("intermediate", "output"))
 _DISTILBERT = PostNorm(
     attention="attention",
     after_attention="sa_layer_norm",
@@ -140,9 +138,7 @@ def _refuse_unfit(located: Located, model: nn.Module) -> None:
     family = located.family
     implementation = config._attn_implementation
     if implementation not in ("eager", "sdpa"):
-        mend = (
-            "Load the model with attn_implementation='sdpa', or call model.set_attn_implementation('sdpa')."
-        )
+        mend = "Load the model with attn_implementation='sdpa', or call model.set_attn_implementation('sdpa')."
         raise _unsupported("Attention must be eager or sdpa.", implementation, mend)
     reasons = {
         "cross-attention": getattr(config, "add_cross_attention", False),
@@ -155,14 +151,10 @@ def _refuse_unfit(located: Located, model: nn.Module) -> None:
     }
     for reason, present in reasons.items():
         if present:
-            raise _unsupported(
-                f"{family.label} is supported without {reason}.", reason, "Set the model up without it."
-            )
+            raise _unsupported(f"{family.label} is supported without {reason}.", reason, "Set the model up without it.")
     if any("forward" in vars(block) for block in located.blocks):
         mend = "Attach before hooks replace the forward of blocks, or load on one device."
-        raise _unsupported(
-            "Blocks must run their class's own forward.", "a forward set on the instance", mend
-        )
+        raise _unsupported("Blocks must run their class's own forward.", "a forward set on the instance", mend)
 
 
 def _causal(located: Located) -> bool:

@@ -145,9 +145,7 @@ class Flow:
 
     def _next_counts(self, step: Step) -> tuple[int, ...]:
         rows = zip(step.counts, self.lengths, self._protected_counts, strict=True)
-        return tuple(
-            keep_count(count, real, self.cut.rate, self.cut.floor, kept) for count, real, kept in rows
-        )
+        return tuple(keep_count(count, real, self.cut.rate, self.cut.floor, kept) for count, real, kept in rows)
 
     def _ranked(self, scores: torch.Tensor, step: Step) -> torch.Tensor:
         ranked = scores

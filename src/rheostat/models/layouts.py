@@ -52,15 +52,17 @@ class PreNorm(Layout):
 
     def mix(self, block: nn.Module, states: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
         """Run the attention half."""
-        mixed = _attend(
-            getattr(block, self.attention), getattr(block, self.before_attention)(states), options
-        )
-        return states + (getattr(block, self.after_attention)(mixed) if self.after_attention else mixed)
+        mixed = _attend(getattr(block, self.attention), getattr(block, self.before_attention)(states), options)
+        if self.after_attention:
+            mixed = getattr(block, self.after_attention)(mixed)
+        return states + mixed
 
     def feed(self, block: nn.Module, states: torch.Tensor) -> torch.Tensor:
         """Run the feed-forward half."""
-        fed = getattr(block, self.feed_forward)(getattr(block, self.before_feed_forward)(states))
-        return states + (getattr(block, self.after_feed_forward)(fed) if self.after_feed_forward else fed)
+        fed: torch.Tensor = getattr(block, self.feed_forward)(getattr(block, self.before_feed_forward)(states))
+        if self.after_feed_forward:
+            fed = getattr(block, self.after_feed_forward)(fed)
+        return states + fed
 
     def attention_part(self, block: nn.Module) -> nn.Module:
         """Return the attention module."""

@@ -68,11 +68,7 @@ def _holds_model(folder: Path) -> bool:
 
 
 def _modules(distribution: metadata.Distribution) -> list[ModuleType]:
-    names = {
-        file.parts[0]
-        for file in distribution.files or ()
-        if len(file.parts) == 2 and file.name == "__init__.py"
-    }
+    names = {file.parts[0] for file in distribution.files or () if len(file.parts) == 2 and file.name == "__init__.py"}
     return [importlib.import_module(name) for name in sorted(names)]
 
 

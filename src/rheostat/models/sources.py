@@ -121,13 +121,9 @@ def length_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 def _check(task: object, dtype: str) -> None:
     if task is not None and task not in _TASKS:
-        raise SettingError(
-            "A task is one that rheostat knows.", given=repr(task), mend=suggest(str(task), _TASKS)
-        )
+        raise SettingError("A task is one that rheostat knows.", given=repr(task), mend=suggest(str(task), _TASKS))
     if dtype not in _DTYPES:
-        raise SettingError(
-            "A dtype is one that rheostat knows.", given=repr(dtype), mend=suggest(dtype, _DTYPES)
-        )
+        raise SettingError("A dtype is one that rheostat knows.", given=repr(dtype), mend=suggest(dtype, _DTYPES))
 
 
 def _place(source: str, cache_dir: Path | None) -> str:
@@ -189,12 +185,8 @@ def _check_hub(source: str) -> None:
         raise _not_found(source, f"The hub says: {str(error).splitlines()[0]}") from error
     except RheostatError:
         raise
-    except (
-        Exception
-    ) as error:  # The hub's client changes its transport library, and so its errors, between releases.
-        raise _not_found(
-            source, f"No such folder, and the hub cannot be reached ({type(error).__name__})"
-        ) from error
+    except Exception as error:  # The hub's client changes its transport library, and so its errors, between releases.
+        raise _not_found(source, f"No such folder, and the hub cannot be reached ({type(error).__name__})") from error
     _check_weights([sibling.rfilename for sibling in siblings], source)
 
 
@@ -213,9 +205,7 @@ def _config(place: str, options: dict[str, Any]) -> PretrainedConfig:
     return config
 
 
-def _model(
-    place: str, task: Task, label_names: Sequence[str] | None, options: dict[str, Any]
-) -> PreTrainedModel:
+def _model(place: str, task: Task, label_names: Sequence[str] | None, options: dict[str, Any]) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     config = options["config"]
@@ -241,9 +231,7 @@ def _model(
 def _check_report(report: dict[str, Any], task: Task, place: str) -> None:
     mismatched = {entry[0] if isinstance(entry, tuple) else entry for entry in report["mismatched_keys"]}
     new = sorted({*report["missing_keys"], *mismatched})
-    unexpected = (
-        new if task == "causal-lm" else [name for name in new if not set(name.split(".")) & set(_HEADS)]
-    )
+    unexpected = new if task == "causal-lm" else [name for name in new if not set(name.split(".")) & set(_HEADS)]
     if unexpected:
         what = "language model, its head included" if task == "causal-lm" else "model up to its classifier"
         raise UnsupportedModelError(

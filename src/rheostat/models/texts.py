@@ -60,16 +60,11 @@ def encode_texts(
         verbose=False,
     )
     names = list(encoded.keys())
-    rows = [
-        dict(zip(names, values, strict=True))
-        for values in zip(*(encoded[name] for name in names), strict=True)
-    ]
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*(encoded[name] for name in names), strict=True)]
     return EncodedTexts(rows, _truncated(tokenizer, encoded, (texts, second), max_length))
 
 
-def pad_rows(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]
-) -> dict[str, torch.Tensor]:
+def pad_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     """Return the rows as tensors ``[batch, longest]``, padded on the tokenizer's side."""
     hints = getattr(tokenizer, "deprecation_warnings", {})
     before = hints.get(_PADDING_HINT, False)

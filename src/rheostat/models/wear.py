@@ -179,7 +179,7 @@ def _generating_class(plain: type[nn.Module], director: Director) -> type[nn.Mod
 def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     given = kwargs.get("generation_config") or (args[1] if len(args) > 1 else None) or model.generation_config
     reasons = {
-        "prefill_chunk_size": "Chunked prefill scores each chunk alone, so it would drop other tokens than one prefill.",
+        "prefill_chunk_size": "Chunked prefill scores each chunk alone, so it drops other tokens than one prefill.",
         "assistant_model": "Assisted decoding rolls the cache back, which a pruned one cannot.",
         "prompt_lookup_num_tokens": "Prompt look-up decoding rolls the cache back, which a pruned one cannot.",
         "assistant_early_exit": "Early-exit assisted decoding rolls the cache back, which a pruned one cannot.",
@@ -188,9 +188,7 @@ def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     for name, rule in reasons.items():
         value = kwargs.get(name, getattr(given, name, None))
         if value is not None and value != "dynamic":
-            raise SettingError(
-                rule, given=f"{name}={value!r}", mend="Leave it out, or set the dial to neutral."
-            )
+            raise SettingError(rule, given=f"{name}={value!r}", mend="Leave it out, or set the dial to neutral.")
 
 
 def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int | None) -> Flow:
@@ -257,19 +255,13 @@ def _pruned_block(
         fed = layout.feed(block, mixed)
     else:
         going_on = layout.feed(block, _rows(mixed, chosen))
-        fed = _put(
-            mixed, chosen, going_on, flow.steps[index + 1].valid(), in_place=not torch.is_grad_enabled()
-        )
+        fed = _put(mixed, chosen, going_on, flow.steps[index + 1].valid(), in_place=not torch.is_grad_enabled())
     return (
-        fed
-        if step.whole
-        else _put(states, step.columns, fed, step.valid(), in_place=flow.may_overwrite and index > 0)
+        fed if step.whole else _put(states, step.columns, fed, step.valid(), in_place=flow.may_overwrite and index > 0)
     )
 
 
-def _attention_call(
-    flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]
-) -> AttentionCall:
+def _attention_call(flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]) -> AttentionCall:
     columns, valid = flow.columns_seen(step), step.valid()
     cache = options.get("past_key_values")
     layer = None
@@ -280,15 +272,11 @@ def _attention_call(
 
 
 def _attention_options(step: Step, options: dict[str, Any]) -> dict[str, Any]:
-    wanted = {
-        name: value for name, value in options.items() if name not in _NOT_FOR_ATTENTION and value is not None
-    }
+    wanted = {name: value for name, value in options.items() if name not in _NOT_FOR_ATTENTION and value is not None}
     rotary = wanted.get("position_embeddings")
     if rotary is not None and not step.whole:
         rows = step.columns.shape[0]
-        wanted["position_embeddings"] = tuple(
-            _rows(part.expand(rows, -1, -1), step.columns) for part in rotary
-        )
+        wanted["position_embeddings"] = tuple(_rows(part.expand(rows, -1, -1), step.columns) for part in rotary)
     return {**wanted, "attention_mask": None}
 
 

@@ -85,9 +85,7 @@ def convert_gguf(file: Path, folder: Path) -> None:
     Raises:
         UnsupportedModelError: If Transformers cannot read the file.
     """
-    _log.info(
-        "Converting %s once into safetensors: this takes some minutes, later loads take seconds.", file.name
-    )
+    _log.info("Converting %s once into safetensors: this takes some minutes, later loads take seconds.", file.name)
     model, tokenizer = _read_gguf(file)
     # The tensors are plain float32 now, but the configuration still calls them GGUF-quantised.
     model.hf_quantizer, model.is_quantized = None, False

@@ -49,9 +49,7 @@ class Handle:
         self._worn: Worn | None = wear(model, _HandleDirector(self))
 
     def __repr__(self) -> str:
-        state = (
-            "detached" if self._worn is None else ", ".join(f"{k}={v:g}" for k, v in self.settings.items())
-        )
+        state = "detached" if self._worn is None else ", ".join(f"{k}={v:g}" for k, v in self.settings.items())
         return f"Handle({type(self.model).__name__}, {self.technique!r}, {state})"
 
     @property
@@ -97,9 +95,7 @@ class Handle:
         self._attached()
         outer = self._override.get() or _Override({}, None)
         inner = {**outer.settings, **checked_settings(self.dials, dials)}
-        token = self._override.set(
-            _Override(inner, _checked_mask(protect) if protect is not None else outer.marked)
-        )
+        token = self._override.set(_Override(inner, _checked_mask(protect) if protect is not None else outer.marked))
         try:
             yield self
         finally:
@@ -183,7 +179,7 @@ def attach(model: nn.Module, technique: str | Technique = "tokens") -> Handle:
     """Put a technique on a model, in place, and return the handle that turns its dials.
 
     Args:
-        model: A Transformers model of a supported family: with or without a head, PEFT adapters or low-precision weights.
+        model: A Transformers model of a supported family, with any head, PEFT adapters or low-precision weights.
         technique: A technique, or the name of one for its defaults.
 
     Returns:
@@ -202,9 +198,7 @@ def attach(model: nn.Module, technique: str | Technique = "tokens") -> Handle:
 
 def _checked_mask(mask: Any) -> torch.Tensor:
     if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.ndim != 2:
-        given = (
-            f"{tuple(mask.shape)} of {mask.dtype}" if isinstance(mask, torch.Tensor) else type(mask).__name__
-        )
+        given = f"{tuple(mask.shape)} of {mask.dtype}" if isinstance(mask, torch.Tensor) else type(mask).__name__
         raise SettingError(
             "protect is a bool tensor [batch, length].", given=given, mend="Mark what must stay with True."
         )

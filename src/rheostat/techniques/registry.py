@@ -30,16 +30,12 @@ def make_technique(name: str, **settings: Any) -> Technique:
         SettingError: If nobody knows the name, or a setting is unknown or unfit.
     """
     if name not in _names():
-        raise SettingError(
-            "A technique must be a registered one.", given=repr(name), mend=suggest(name, _names())
-        )
+        raise SettingError("A technique must be a registered one.", given=repr(name), mend=suggest(name, _names()))
     technique = _load(name)
     known = getattr(technique, "__dataclass_fields__", {})
     for setting in settings:
         if setting not in known:
-            raise SettingError(
-                f"'{name}' has no such setting.", given=repr(setting), mend=suggest(setting, known)
-            )
+            raise SettingError(f"'{name}' has no such setting.", given=repr(setting), mend=suggest(setting, known))
     return technique(**settings)
 
 

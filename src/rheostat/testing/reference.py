@@ -22,7 +22,7 @@ from rheostat.models.layouts import PostNorm, PreNorm
 __all__ = ["Reference", "Rule", "masked_reference"]
 
 Score = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""From weights ``[heads, queries, keys]``, who may be seen ``[queries, keys]`` and real queries ``[queries]`` to scores."""
+"""From weights ``[heads, queries, keys]``, who is seen ``[queries, keys]`` and real queries ``[queries]`` to scores."""
 
 
 @dataclass(slots=True)

@@ -92,13 +92,9 @@ def tiny_model(model_type: str, head: Any = AutoModel, *, seed: int = 0, **setti
         SettingError: If the family has no tiny model.
     """
     if model_type not in TINY:
-        raise SettingError(
-            "A tiny model is of a known family.", given=repr(model_type), mend=suggest(model_type, TINY)
-        )
+        raise SettingError("A tiny model is of a known family.", given=repr(model_type), mend=suggest(model_type, TINY))
     attention = settings.pop("attn_implementation", "sdpa" if model_type != "gemma2" else "eager")
-    config = AutoConfig.for_model(
-        model_type, vocab_size=VOCABULARY, pad_token_id=0, **{**TINY[model_type], **settings}
-    )
+    config = AutoConfig.for_model(model_type, vocab_size=VOCABULARY, pad_token_id=0, **{**TINY[model_type], **settings})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: PreTrainedModel = head.from_config(config, attn_implementation=attention)

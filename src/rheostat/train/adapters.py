@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from rheostat.core.extras import require
@@ -34,7 +35,10 @@ def add_adapters(model: Any, task: Task, rank: int) -> Any:
         modules_to_save=heads or None,
         fan_in_fan_out=fan_in_fan_out,
     )
-    return peft.get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # PEFT 0.21 reads a name that Transformers 5 has deprecated.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return peft.get_peft_model(model, config)
 
 
 def merge_adapters(model: Any) -> Any:

@@ -78,9 +78,7 @@ class SaveNowAndThen(TrainerCallback):
     def __init__(self, minutes: float) -> None:
         self._seconds, self._saved = minutes * 60, time.monotonic()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a checkpoint when it is time."""
         if time.monotonic() - self._saved >= self._seconds:
             control.should_save = True
@@ -91,9 +89,7 @@ class SaveNowAndThen(TrainerCallback):
         """Ask for a checkpoint."""
         control.should_save = control.should_save or at_epoch_end(state)
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start the clock again."""
         self._saved = time.monotonic()
 
@@ -150,9 +146,7 @@ class Interrupt(TrainerCallback):
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save and stop if Ctrl-C was pressed."""
         if self.pressed:
             control.should_save = control.should_training_stop = True

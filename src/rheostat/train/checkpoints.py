@@ -57,9 +57,7 @@ def open_run(out: Path, description: Mapping[str, Any], *, resume: bool) -> Path
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the last whole checkpoint, or None; those that a crash left half written are deleted."""
-    numbered = [
-        (int(path.name.split("-")[1]), path) for path in folder.glob("checkpoint-[0-9]*") if path.is_dir()
-    ]
+    numbered = [(int(path.name.split("-")[1]), path) for path in folder.glob("checkpoint-[0-9]*") if path.is_dir()]
     for _, path in sorted(numbered, reverse=True):
         if _is_whole(path):
             return path
@@ -88,9 +86,7 @@ def _check_same(folder: Path, wanted: dict[str, Any]) -> None:
         ) from error
     changed = [name for name in {**before, **wanted} if before.get(name) != wanted.get(name)]
     if changed:
-        said = "; ".join(
-            f"{name} was {before.get(name)!r}, now {wanted.get(name)!r}" for name in sorted(changed)
-        )
+        said = "; ".join(f"{name} was {before.get(name)!r}, now {wanted.get(name)!r}" for name in sorted(changed))
         raise SettingError(
             "A run is continued with the settings it began with.",
             given=said,

@@ -103,9 +103,7 @@ def load_data(
 
 def _check_settings(task: str, columns: Columns, limit: int | None) -> None:
     if task not in get_args(Task):
-        raise SettingError(
-            "The task is one that rheostat knows.", given=task, mend=suggest(task, get_args(Task))
-        )
+        raise SettingError("The task is one that rheostat knows.", given=task, mend=suggest(task, get_args(Task)))
     if task == "causal-lm" and columns.text_pair is not None:
         raise SettingError(
             "causal-lm reads one text column.",
@@ -120,9 +118,7 @@ def _rows(table: Table, task: Task, columns: Columns) -> tuple[Split, list[int],
     """Return the rows whose texts are not blank, their numbers in the table, and the label names."""
     texts, pairs = _texts(table, columns.text), _pairs(table, task, columns)
     kept = [
-        row
-        for row, text in enumerate(texts)
-        if not is_missing(text) and (pairs is None or not is_missing(pairs[row]))
+        row for row, text in enumerate(texts) if not is_missing(text) and (pairs is None or not is_missing(pairs[row]))
     ]
     if not kept:
         raise DataError(
@@ -168,9 +164,7 @@ def _note_leaks(splits: dict[str, Split]) -> list[str]:
     if "train" not in splits:
         return []
     learnt = set(_contents(splits["train"]))
-    leaks = {
-        name: sum(row in learnt for row in _contents(splits[name])) for name in splits if name != "train"
-    }
+    leaks = {name: sum(row in learnt for row in _contents(splits[name])) for name in splits if name != "train"}
     return [
         f"{count} of {len(splits[name])} {name} rows occur in train, too: quality on them is flattered."
         for name, count in leaks.items()
@@ -208,9 +202,7 @@ def _grouped(rows: Split, split_of: Sequence[Any]) -> dict[str, Split]:
 def _check_splits(splits: dict[str, Split], task: Task, names: tuple[str, ...] | None) -> None:
     train = splits.get("train")
     if train is None and task == "classification":
-        raise DataError(
-            "Classification data has a train split.", given=f"only {' and '.join(sorted(splits))}"
-        )
+        raise DataError("Classification data has a train split.", given=f"only {' and '.join(sorted(splits))}")
     if train is not None and len(train) < MINIMUM_TRAIN_ROWS:
         raise DataError(
             f"The train split has at least {MINIMUM_TRAIN_ROWS} rows.",
@@ -239,15 +231,11 @@ def _check_classes(splits: dict[str, Split], names: tuple[str, ...]) -> None:
             )
 
 
-def _hold_out_missing(
-    splits: dict[str, Split], *, in_splits: bool, seed: int, notes: list[str]
-) -> dict[str, Split]:
+def _hold_out_missing(splits: dict[str, Split], *, in_splits: bool, seed: int, notes: list[str]) -> dict[str, Split]:
     """Hold out the splits that are missing, and say so in the notes."""
     result = dict(splits)
     if "train" not in result:
-        notes.append(
-            f"There is no train split, only {_listed(result)}: enough to measure a model, not to train one."
-        )
+        notes.append(f"There is no train split, only {_listed(result)}: enough to measure a model, not to train one.")
         return result
     tenth = max(1, len(result["train"]) // _HELD_OUT_SHARE)
     if not in_splits:
@@ -263,21 +251,15 @@ def _hold_out_as(name: str, size: int, splits: dict[str, Split], seed: int, note
     train = splits["train"]
     stay, held = hold_out(_strata(train), size, seed)
     splits["train"], splits[name] = train.take(stay), train.take(held)
-    notes.append(
-        f"There is no {name} split: {size} of {len(train)} train rows were held out as one (seed {seed})."
-    )
+    notes.append(f"There is no {name} split: {size} of {len(train)} train rows were held out as one (seed {seed}).")
 
 
 def _limited(splits: dict[str, Split], limit: int, seed: int, notes: list[str]) -> Split:
     if "train" not in splits:
-        raise DataError(
-            "A limit needs train rows.", given=f"only {_listed(splits)}", mend="Leave the limit out."
-        )
+        raise DataError("A limit needs train rows.", given=f"only {_listed(splits)}", mend="Leave the limit out.")
     train = splits["train"]
     if limit >= len(train):
-        notes.append(
-            f"The limit of {limit} train rows is no fewer than there are: all {len(train)} are kept."
-        )
+        notes.append(f"The limit of {limit} train rows is no fewer than there are: all {len(train)} are kept.")
         return train
     notes.append(f"{limit} of {len(train)} train rows were sampled (seed {seed}).")
     return train.take(stratified_sample(_strata(train), limit, seed))

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,7 @@ def _data(settings: FinetuneSettings) -> TextData:
         return given
     rows = stratified_sample(train.labels or [0] * len(train), settings.limit, settings.seed)
     note = f"{settings.limit} of {len(train)} train rows were sampled (seed {settings.seed})."
-    return TextData(
-        {**given.splits, "train": train.take(rows)}, given.task, given.label_names, (*given.notes, note)
-    )
+    return TextData({**given.splits, "train": train.take(rows)}, given.task, given.label_names, (*given.notes, note))
 
 
 def _is_complete(out: Path, description: dict[str, Any]) -> bool:
@@ -131,9 +129,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     return _Run(settings, data, loaded, max_length, train, validation, progress, tuple(notes))
 
 
-def _validation(
-    loaded: LoadedModel, data: TextData, settings: FinetuneSettings, max_length: int
-) -> Examples | None:
+def _validation(loaded: LoadedModel, data: TextData, settings: FinetuneSettings, max_length: int) -> Examples | None:
     try:
         return make_examples(loaded.tokenizer, data.split("validation"), settings.task, max_length)
     except (SettingError, DataError) as error:
@@ -150,9 +146,7 @@ def _validation(
 def _length_notes(settings: FinetuneSettings, train: Examples, max_length: int) -> list[str]:
     notes = []
     if max_length < settings.max_length:
-        notes.append(
-            f"max_length is {max_length}, the most that the model can read, not {settings.max_length}."
-        )
+        notes.append(f"max_length is {max_length}, the most that the model can read, not {settings.max_length}.")
     if settings.task == "causal-lm":
         notes.append(f"{train.texts} train texts make {len(train.rows)} chunks of {max_length} tokens.")
     elif train.truncated:
@@ -163,11 +157,7 @@ def _length_notes(settings: FinetuneSettings, train: Examples, max_length: int) 
 
 def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, description: dict[str, Any]) -> Path:
     settings, started = run.settings, time.monotonic()
-    model = (
-        run.loaded.model
-        if settings.lora is None
-        else add_adapters(run.loaded.model, settings.task, settings.lora)
-    )
+    model = run.loaded.model if settings.lora is None else add_adapters(run.loaded.model, settings.task, settings.lora)
     _check_space(settings.out, run.loaded.model)
     trainer, validator = _trainer(run, model, handle)
     with quiet_transformers():
@@ -293,11 +283,18 @@ def _arguments(settings: FinetuneSettings, folder: Path, rows: int) -> TrainingA
         log_level="error",
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        gradient_checkpointing=settings.gradient_checkpointing or None,
+        **_recompute(settings.gradient_checkpointing),
     )
     # Transformers would spread a batch over all visible GPUs by threads, which share one dial.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _recompute(wanted: bool) -> dict[str, Any]:
+    # Transformers renamed the argument within version 5, and warns of the old name.
+    known = {spec.name for spec in fields(TrainingArguments)}
+    new, old = "activation_checkpointing", "gradient_checkpointing"
+    return {new if new in known else old: True} if wanted else {}
 
 
 def _train(run: _Run, trainer: Trainer, checkpoint: Path | None) -> None:
@@ -348,9 +345,7 @@ def _kind_of(error: Exception) -> tuple[str, str] | None:
     """Return the rule that was broken and how to mend it, for errors of a full disk or memory."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # Rust and C++ writers do not hand the error number on.
-    if full or any(
-        sign in str(error) for sign in ("No space left", "os error 28", "PytorchStreamWriter failed")
-    ):
+    if full or any(sign in str(error) for sign in ("No space left", "os error 28", "PytorchStreamWriter failed")):
         return (
             "Checkpoints need free disk space.",
             "Free some space, then continue with --resume; checkpoints are in {}.",

@@ -18,9 +18,7 @@ from rheostat.core.names import suggest
 
 __all__ = ["Table", "read_table"]
 
-_KINDS = (
-    "A .parquet, .csv or .jsonl file, or a folder written by datasets' save_to_disk, is what can be read."
-)
+_KINDS = "A .parquet, .csv or .jsonl file, or a folder written by datasets' save_to_disk, is what can be read."
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +172,7 @@ def _read_saved_dataset(path: Path) -> Table:
         length=sum(len(part) for part in parts.values()),
         read=lambda name: [value for part in parts.values() for value in part[name]],
         class_names={
-            name: tuple(feature.names)
-            for name, feature in features.items()
-            if isinstance(feature, datasets.ClassLabel)
+            name: tuple(feature.names) for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)
         },
         split_of=[str(name) for name, part in parts.items() for _ in range(len(part))] if in_splits else None,
     )

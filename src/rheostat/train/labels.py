@@ -18,9 +18,7 @@ def is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def encode_labels(
-    values: Sequence[Any], names: Sequence[str] | None = None
-) -> tuple[list[int], tuple[str, ...]]:
+def encode_labels(values: Sequence[Any], names: Sequence[str] | None = None) -> tuple[list[int], tuple[str, ...]]:
     """Number the classes of a column.
 
     Args:

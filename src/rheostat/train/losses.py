@@ -115,9 +115,7 @@ class ContinuationLoss(Loss):
         """Return the loss of a batch; ``labels`` as for `AllLoss`, no padding."""
         ids, mask = batch["input_ids"], batch["attention_mask"]
         half = ids.shape[1] // 2
-        prompt = model(
-            input_ids=ids[:, :half], attention_mask=mask[:, :half], use_cache=True, logits_to_keep=1
-        )
+        prompt = model(input_ids=ids[:, :half], attention_mask=mask[:, :half], use_cache=True, logits_to_keep=1)
         with self._handle.at(protect=None, **self._handle.technique.neutral()):
             rest = model(
                 input_ids=ids[:, half:],
@@ -145,9 +143,7 @@ def _logits(model: Any, batch: Batch) -> torch.Tensor:
     return logits
 
 
-def _next_token(
-    logits: torch.Tensor, labels: torch.Tensor, speaking: torch.Tensor | None = None
-) -> LossValue:
+def _next_token(logits: torch.Tensor, labels: torch.Tensor, speaking: torch.Tensor | None = None) -> LossValue:
     targets = labels[:, 1:]
     if speaking is None:
         return _cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())

@@ -58,21 +58,15 @@ class ShowProgress(TrainerCallback):
             self._bar.add_task("training", total=state.max_steps, completed=state.global_step, loss="")
             self._bar.start()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar, or write a line every half minute."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=state.global_step, loss=self._loss)
         elif time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
-            self.say(
-                f"step {state.global_step} of {state.max_steps}, {self._loss}, {self._remaining(state)} left"
-            )
+            self.say(f"step {state.global_step} of {state.max_steps}, {self._loss}, {self._remaining(state)} left")
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Remember the loss."""
         logs = kwargs.get("logs") or {}
         if "loss" in logs:

@@ -33,9 +33,7 @@ def stratified_sample(strata: Sequence[int], size: int, seed: int) -> list[int]:
         rows_of[stratum].append(row)
     quotas = _quotas({stratum: len(rows) for stratum, rows in sorted(rows_of.items())}, size)
     generator = random.Random(seed)
-    return sorted(
-        row for stratum, quota in quotas.items() for row in generator.sample(rows_of[stratum], quota)
-    )
+    return sorted(row for stratum, quota in quotas.items() for row in generator.sample(rows_of[stratum], quota))
 
 
 def hold_out(strata: Sequence[int], size: int, seed: int) -> tuple[list[int], list[int]]:

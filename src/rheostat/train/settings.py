@@ -115,18 +115,12 @@ class FinetuneSettings:
         """The ends of the uniform distribution that keep rates are drawn from; (1, 1) for the control."""
         if not self.adjustable:
             return 1.0, 1.0
-        low = (
-            self.keep_low
-            if self.keep_low is not None
-            else (_KEEP_LOW if self.lora is None else _KEEP_LOW_LORA)
-        )
+        low = self.keep_low if self.keep_low is not None else (_KEEP_LOW if self.lora is None else _KEEP_LOW_LORA)
         return low, self.keep_high
 
     def to_json(self) -> dict[str, Any]:
         """Return what the run learns from, as plain data."""
-        plain = {
-            spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM
-        }
+        plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
         plain["keep_low"], plain["keep_high"] = self.keep_range
         columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
         return {**plain, "model": str(self.model), "technique": self.technique.to_json(), "columns": columns}
@@ -144,9 +138,7 @@ class FinetuneSettings:
 
     def _check_together(self) -> None:
         if isinstance(self.data, TextData) and self.data.task != self.task:
-            raise SettingError(
-                "The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}"
-            )
+            raise SettingError("The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}")
         if self.loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
             raise SettingError(
                 "Learning from continuations needs the key-value cache, not gradient checkpointing.",
@@ -157,9 +149,7 @@ class FinetuneSettings:
 
 def _check_choice(name: str, value: object, options: tuple[str, ...]) -> None:
     if value not in options:
-        raise SettingError(
-            f"{name} is one of its options.", given=repr(value), mend=suggest(str(value), options)
-        )
+        raise SettingError(f"{name} is one of its options.", given=repr(value), mend=suggest(str(value), options))
 
 
 def _check_whole(name: str, value: object, least: int) -> None:

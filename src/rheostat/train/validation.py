@@ -133,9 +133,7 @@ class Validator(TrainerCallback):
 
 def _save_weights(model: Any, path: Path) -> None:
     # Tied weights come once in named_parameters; of a model with adapters, only these are trained.
-    trained = {
-        name: value.detach().contiguous() for name, value in model.named_parameters() if value.requires_grad
-    }
+    trained = {name: value.detach().contiguous() for name, value in model.named_parameters() if value.requires_grad}
     temporary = path.with_suffix(".new")
     save_file(trained, temporary)
     temporary.replace(path)
