@@ -63,6 +63,19 @@ def test_batching_and_order_change_nothing(classifier: Bundle, tokens: float) ->
         assert alone.probability == pytest.approx(prediction.probability, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "gemma3_text"])
+def test_a_decoder_classifies_by_its_last_token_whatever_its_neighbours(tmp_path: Path, kind: str) -> None:
+    tiny = save_tiny(tmp_path / "tiny", "causal-lm", kind)
+    loaded = load_model(tiny, "classification", label_names=["a", "b", "c"])
+    info = BundleInfo("classification", 16, ("a", "b", "c"))
+    bundle = load(save_bundle(tmp_path / "bundle", loaded.model, loaded.tokenizer, TokenPruning(floor=2), info))
+    together = bundle.predict(TEXTS[:6], tokens=0.5)
+    for text, prediction in zip(TEXTS[:6], together, strict=True):
+        (alone,) = bundle.predict([text], tokens=0.5)
+        assert alone.probabilities == pytest.approx(prediction.probabilities, abs=1e-6)
+    assert len({round(prediction.probability, 5) for prediction in together}) == 6
+
+
 def test_a_dial_holds_for_one_call(classifier: Bundle) -> None:
     before = classifier.predict(TEXTS)
     pruned = classifier.predict(TEXTS, tokens=0.3)

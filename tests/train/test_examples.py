@@ -4,7 +4,7 @@ import pytest
 
 from rheostat.core.errors import DataError
 from rheostat.core.text import Split
-from rheostat.train.examples import Collator, fingerprint, make_examples
+from rheostat.train.examples import Collator, ShuffledRows, fingerprint, make_examples
 from rheostat.train.losses import IGNORED
 from tests.saved import SPECIAL, make_tokenizer
 
@@ -61,6 +61,34 @@ def test_an_end_that_fills_no_chunk_is_left_out() -> None:
 def test_too_little_text_is_refused() -> None:
     with pytest.raises(DataError, match="at least one chunk of 64 tokens. Given: 2 tokens in 1 texts"):
         make_examples(make_tokenizer("causal-lm"), Split(["w0"]), "causal-lm", 64)
+
+
+def rows_of(lengths: list[int]) -> list[dict]:
+    return [{"input_ids": [0] * length} for length in lengths]
+
+
+def test_every_epoch_reads_every_row_in_its_own_order() -> None:
+    lengths = [7 * n % 31 for n in range(103)]
+    rows = ShuffledRows(rows_of(lengths), batch_size=4, seed=1)
+    epochs = []
+    for epoch in range(3):
+        rows.set_epoch(epoch)
+        epochs.append([len(rows[index]["input_ids"]) for index in range(len(rows))])
+    assert all(sorted(read) == sorted(lengths) for read in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    again = ShuffledRows(rows_of(lengths), batch_size=4, seed=1)
+    again.set_epoch(2)
+    assert [len(again[index]["input_ids"]) for index in range(len(again))] == epochs[2]
+    other = ShuffledRows(rows_of(lengths), batch_size=4, seed=2)
+    assert [len(other[index]["input_ids"]) for index in range(len(other))] != epochs[0]
+
+
+def test_batches_hold_rows_of_similar_length_and_come_in_random_order() -> None:
+    rows = ShuffledRows(rows_of(list(range(100))), batch_size=10, seed=0)
+    read = [len(row["input_ids"]) for row in (rows[index] for index in range(100))]
+    batches = [read[at : at + 10] for at in range(0, 100, 10)]
+    assert all(max(batch) - min(batch) == 9 for batch in batches)
+    assert batches != sorted(batches)
 
 
 def test_labels_of_padding_are_ignored() -> None:

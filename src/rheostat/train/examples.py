@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 
@@ -18,7 +19,9 @@ from rheostat.train.losses import IGNORED
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Collator", "Examples", "fingerprint", "make_examples"]
+__all__ = ["Collator", "Examples", "ShuffledRows", "fingerprint", "make_examples"]
+
+_BATCHES_SORTED_TOGETHER = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,46 @@ class Examples:
     rows: list[dict[str, Any]]
     texts: int
     truncated: int = 0
+
+
+@final
+class ShuffledRows:
+    """Rows in the order in which an epoch reads them: random, but with rows of similar length in one batch.
+
+    The order follows from seed and epoch alone, so that a run that is continued in the middle of an epoch reads the
+    rows that are left; the samplers of Transformers that group by length do not keep that promise.
+
+    Args:
+        rows: The rows.
+        batch_size: Rows in a batch.
+        seed: The seed of the run.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]], batch_size: int, seed: int) -> None:
+        self._rows, self._batch_size, self._seed = rows, batch_size, seed
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._rows[self._order[index]]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Put the rows into the order of an epoch, counted from 0; Accelerate calls this as each begins."""
+        generator = random.Random(f"rheostat order of rows {self._seed} {epoch}")
+        order = generator.sample(range(len(self)), len(self))
+        together = _BATCHES_SORTED_TOGETHER * self._batch_size
+        pieces = [sorted(order[at : at + together], key=self._length) for at in range(0, len(order), together)]
+        by_length = list(chain.from_iterable(pieces))
+        # Only the last batch may be smaller, so it stays behind when the others are shuffled.
+        whole = len(by_length) - len(by_length) % self._batch_size
+        batches = [by_length[at : at + self._batch_size] for at in range(0, whole, self._batch_size)]
+        generator.shuffle(batches)
+        self._order = [*chain.from_iterable(batches), *by_length[whole:]]
+
+    def _length(self, row: int) -> int:
+        return len(self._rows[row]["input_ids"])
 
 
 @dataclass(frozen=True, slots=True)

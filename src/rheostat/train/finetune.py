@@ -25,7 +25,7 @@ from rheostat.train.adapters import add_adapters, merge_adapters
 from rheostat.train.callbacks import FiniteGradients, Interrupt, RandomKeep, SaveNowAndThen, not_finite
 from rheostat.train.checkpoints import checkpoints_folder, open_run
 from rheostat.train.data import load_data
-from rheostat.train.examples import Collator, Examples, fingerprint, make_examples
+from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprint, make_examples
 from rheostat.train.losses import Loss, make_loss
 from rheostat.train.progress import ShowProgress
 from rheostat.train.sampling import stratified_sample
@@ -226,11 +226,12 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator 
     settings, collator = run.settings, Collator(run.loaded.tokenizer)
     folder = checkpoints_folder(settings.out)
     loss = make_loss(settings.task, settings.loss_on, handle)
+    # The Trainer takes anything with a length and an index.
+    rows: Any = ShuffledRows(run.train.rows, settings.batch_size, settings.seed)
     trainer = _AdjustableTrainer(
         model=model,
         args=_arguments(settings, folder, len(run.train.rows)),
-        # The Trainer takes anything with a length and an index.
-        train_dataset=run.train.rows,
+        train_dataset=rows,
         data_collator=collator,
         processing_class=run.loaded.tokenizer,
     )
@@ -272,8 +273,8 @@ def _arguments(settings: FinetuneSettings, folder: Path, rows: int) -> TrainingA
         lr_scheduler_type="linear",
         warmup_steps=int(settings.warmup * steps),
         seed=settings.seed,
-        # Rows of similar length go together, in random order; chunks are all of one length.
-        train_sampling_strategy="group_by_length" if settings.task == "classification" else "random",
+        # The rows put themselves into a random order.
+        train_sampling_strategy="sequential",
         logging_steps=10,
         logging_nan_inf_filter=False,
         save_strategy="no",
