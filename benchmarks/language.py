@@ -84,8 +84,9 @@ def measure(options: argparse.Namespace) -> None:
     work = [len(windows[one.texts]) * windows[one.texts][0].ids.shape[1] for one in wanted]
     started = time.monotonic()
     for done, one in enumerate(wanted):
-        row = _measured(model, one, windows[one.texts], options.pairs)
-        content["rows"].append(summary({**row, "commit": commit()}, content["rows"]))
+        measured = {**_measured(model, one, windows[one.texts], options.pairs), "commit": commit()}
+        row = summary(measured, content["rows"])
+        content["rows"].append(row)
         write_atomically(options.out, json.dumps(content, indent=1) + "\n")
         left = (time.monotonic() - started) * sum(work[done + 1 :]) / sum(work[: done + 1])
         print(f"{done + 1}/{len(wanted)} {one}: {row['perplexity']:.4g}, {left / 60:.1f} min left", file=sys.stderr)
@@ -134,7 +135,8 @@ def read(handle: Handle, window: Window, keep: float, *, pair: int | None = None
     """
     # Whoever runs second finds warmer caches: each is second half of the time.
     rates = [keep] if pair is None else [1.0, keep] if pair % 2 else [keep, 1.0]
-    seconds, output = [], None
+    seconds: list[float] = []
+    output: Any = None
     for rate in rates:
         with handle.at(tokens=rate):
             took, found = prefill(handle.model, window)

@@ -151,9 +151,9 @@ def verdict(rows: list[dict[str, Any]]) -> int:
 
 def _model(case: Case) -> PreTrainedModel:
     if case.model is not None:
-        model = load_model(case.model, "causal-lm").model
-        model.set_attn_implementation(case.attention)
-        return model
+        loaded = load_model(case.model, "causal-lm").model
+        loaded.set_attn_implementation(case.attention)
+        return loaded
     config = LlamaConfig(
         vocab_size=1000,
         hidden_size=256,
@@ -162,9 +162,9 @@ def _model(case: Case) -> PreTrainedModel:
         num_attention_heads=8,
         num_key_value_heads=4,
         max_position_embeddings=16384,
-        attn_implementation=case.attention,
     )
-    return LlamaForCausalLM(config).eval()
+    model: PreTrainedModel = LlamaForCausalLM._from_config(config, attn_implementation=case.attention)
+    return model.eval()
 
 
 def _give_back_memory() -> None:

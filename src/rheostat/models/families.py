@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from rheostat.core.errors import UnsupportedModelError
 from rheostat.models.layouts import Layout, PostNorm, PreNorm, SelfContained
@@ -121,16 +123,27 @@ def locate(model: nn.Module) -> Located:
     Raises:
         UnsupportedModelError: With the reason, and the list of what is supported.
     """
+    found = list(_located(model))
+    if not found:
+        kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+        raise _unsupported("A model's family must be a supported one.", kind, "Use one of them, or add a family.")
+    if len(found) > 1:
+        given = " and ".join(type(located.base).__name__ for located in found)
+        raise _unsupported("One handle turns one base model.", given, "Attach to each of them by itself.")
+    _refuse_unfit(found[0], model)
+    return found[0]
+
+
+def _located(model: nn.Module) -> Iterator[Located]:
     by_type = {family.model_type: family for family in _FAMILIES}
     for module in model.modules():
-        family = by_type.get(getattr(getattr(module, "config", None), "model_type", ""))
+        # Wrappers, as PEFT's and torch.compile's, show the attributes of what they wrap: only models themselves count.
+        if not isinstance(module, PreTrainedModel):
+            continue
+        family = by_type.get(getattr(module.config, "model_type", ""))
         blocks = family.blocks_of(module) if family is not None else None
         if family is not None and blocks is not None:
-            located = Located(family, module, tuple(blocks))
-            _refuse_unfit(located, model)
-            return located
-    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    raise _unsupported("A model's family must be a supported one.", kind, "Use one of them, or add a family.")
+            yield Located(family, module, tuple(blocks))
 
 
 def _refuse_unfit(located: Located, model: nn.Module) -> None:
@@ -152,9 +165,10 @@ def _refuse_unfit(located: Located, model: nn.Module) -> None:
     for reason, present in reasons.items():
         if present:
             raise _unsupported(f"{family.label} is supported without {reason}.", reason, "Set the model up without it.")
-    if any("forward" in vars(block) for block in located.blocks):
-        mend = "Attach before hooks replace the forward of blocks, or load on one device."
-        raise _unsupported("Blocks must run their class's own forward.", "a forward set on the instance", mend)
+    if any("forward" in vars(module) for module in (located.base, *located.blocks)):
+        mend = "Attach before hooks replace the forward of a module, or load on one device."
+        rule = "The base model and its blocks must run their class's own forward."
+        raise _unsupported(rule, "a forward set on the instance", mend)
 
 
 def _causal(located: Located) -> bool:

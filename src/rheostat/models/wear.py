@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -124,14 +125,15 @@ def _base_class(plain: type[nn.Module], director: Director, family: Family) -> t
                 cut = director.plain_cut()
             if cut is None:
                 director.ran(None)
-                return super().forward(*args, **kwargs)
+                # By name, not by super(): hooks of others keep this method bound after the model's class is back.
+                return plain.forward(self, *args, **kwargs)
             blocks = family.blocks_of(self) or ()
+            _refuse_plain_blocks(blocks)
             flow = _open_flow(self, named, cut, len(blocks) if family.kind == "decoder" else None)
-            # Hooks may have kept a block's output, as recording of hidden states does: then it is not written over.
-            flow.may_overwrite = not torch.is_grad_enabled() and not any(map(_has_hooks, blocks))
+            flow.may_overwrite = not torch.is_grad_enabled()
             token = CURRENT_FLOW.set(flow)
             try:
-                output = super().forward(**named)
+                output = plain.forward(self, **named)
             finally:
                 CURRENT_FLOW.reset(token)
             director.ran(flow)
@@ -144,21 +146,35 @@ def _block_class(plain: type[nn.Module], layout: Layout) -> type[nn.Module]:
     names = list(inspect.signature(plain.forward).parameters)[2:]
 
     class WornBlock(plain):  # type: ignore[misc, valid-type]
+        _rheostat_worn = True
+
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             # Gradient checkpointing runs forward again after the flow has ended: it must come in the arguments.
             flow = CURRENT_FLOW.get()
             if flow is not None:
                 kwargs["flow"] = (flow, flow.next_block())
+                # Hooks may keep a block's output, as recording of hidden states does: then it is not written over.
+                # Asked here, because Transformers installs that recording in the first forward that wants it.
+                flow.may_overwrite = flow.may_overwrite and not _has_hooks(self)
             return super().__call__(*args, **kwargs)
 
         def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             flow = kwargs.pop("flow", None)
             if flow is None:
-                return super().forward(hidden_states, *args, **kwargs)
+                return plain.forward(self, hidden_states, *args, **kwargs)
             options = {**dict(zip(names, args, strict=False)), **kwargs}
             return _pruned_block(self, layout, hidden_states, flow, options)
 
     return _named(WornBlock, plain)
+
+
+def _refuse_plain_blocks(blocks: Iterable[nn.Module]) -> None:
+    if not all(getattr(type(block), "_rheostat_worn", False) for block in blocks):
+        raise SettingError(
+            "Every block of an attached model wears rheostat.",
+            given="blocks that were put in later, or a model made from the class of an attached one",
+            mend="Attach after the blocks are in place; make models from the plain class.",
+        )
 
 
 def _has_hooks(block: nn.Module) -> bool:
@@ -317,6 +333,8 @@ def _put(
     at = _flat(columns, length)
     flat = states.reshape(-1, size)
     rows = new.reshape(-1, size)
+    # Autocast may give a block's output another type than its input.
+    flat = flat.to(rows.dtype)
     if valid is not None:
         rows = torch.where(valid.reshape(-1, 1), rows, flat.index_select(0, at))
     written = flat.index_copy_(0, at, rows) if in_place else flat.index_copy(0, at, rows)

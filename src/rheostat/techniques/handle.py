@@ -133,7 +133,8 @@ class Handle:
 
     def _cut(self) -> Cut | None:
         settings = self.settings
-        if settings == self.technique.neutral():
+        # A copy of the model, made while it was attached, still asks this handle after it was detached.
+        if self._worn is None or settings == self.technique.neutral():
             return None
         override = self._override.get()
         return self._make_cut(settings, None if override is None else override.marked)
