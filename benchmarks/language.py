@@ -89,7 +89,8 @@ def measure(options: argparse.Namespace) -> None:
         content["rows"].append(row)
         write_atomically(options.out, json.dumps(content, indent=1) + "\n")
         left = (time.monotonic() - started) * sum(work[done + 1 :]) / sum(work[: done + 1])
-        print(f"{done + 1}/{len(wanted)} {one}: {row['perplexity']:.4g}, {left / 60:.1f} min left", file=sys.stderr)
+        what = f"{done + 1}/{len(wanted)} {one.texts}, {one.scorer}, protect {one.protect}, keep {one.keep:g}"
+        print(f"{what}: perplexity {row['perplexity']:.4g}, {left / 60:.1f} min left", file=sys.stderr)
 
 
 def settings(options: argparse.Namespace, names: Sequence[str]) -> list[Setting]:
@@ -227,12 +228,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     found.add_argument("--experiment", choices=["main", "protect"], default="main")
     found.add_argument("--model", default=GEMMA, help="folder, hub id or package:NAME of a language model")
     found.add_argument("--windows", type=int, default=12, help="prompts from each set of running texts")
-    found.add_argument("--words", type=int, default=60, help="last words; 0 for none")
+    found.add_argument("--words", type=int, default=40, help="last words; 0 for none")
     found.add_argument("--prompt", type=int, default=384, help="tokens of a prompt")
     found.add_argument("--continuation", type=int, default=64, help="tokens of what follows, at least 1")
     found.add_argument("--scorers", nargs="*", help="measured at all --rates")
     found.add_argument("--rates", type=float, nargs="+", default=[0.97, 0.95, 0.9, 0.8])
-    found.add_argument("--others", nargs="*", default=["last", "window", "first"], help="measured at --others-rates")
+    found.add_argument("--others", nargs="*", default=["last", "window", "random", "first"], help="at --others-rates")
     found.add_argument("--others-rates", type=float, nargs="+", default=[0.9])
     found.add_argument("--pairs", type=int, help="windows of each setting that are timed: 3; for protect none")
     found.add_argument("--device", default="cpu")
@@ -249,9 +250,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     if not all(0.0 < rate < 1.0 for rate in (*options.rates, *options.others_rates)):
         found.error("rates lie between 0 and 1; the plain model is measured anyway")
     if options.scorers is None:
-        options.scorers = ["attention", "mean", "recency", "random"] if main_run else ["attention", "mean"]
+        options.scorers = ["attention", "mean", "recency"] if main_run else ["attention", "mean"]
     options.pairs = options.pairs if options.pairs is not None else 3 if main_run else 0
     options.out = options.out or RESULTS / f"language-{options.experiment}.json"
+    if options.table and not options.out.is_file():
+        found.error(f"--table prints what was measured, and there is no {options.out}")
     return options
 
 

@@ -51,6 +51,7 @@ class Case:
         model: Folder, hub id or package; None for a small random Llama.
         layers: Blocks of the random Llama.
         threads: Threads of torch.
+        allocator: ``"exact"``, where large blocks are never taken from holes in the heap, or ``"usual"``.
     """
 
     length: int
@@ -61,6 +62,7 @@ class Case:
     model: str | None = None
     layers: int = 4
     threads: int = 1
+    allocator: str = "exact"
 
     @property
     def what(self) -> str:
@@ -79,7 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
     for number in range(options.repeats):
         for case in wanted:
             found[case].append(in_a_process(case))
-            print(f"round {number + 1}, {case.length}, {case.what}: {found[case][-1]}", file=sys.stderr)
+            print(
+                f"round {number + 1}, {case.length}, {case.allocator}, {case.what}: {found[case][-1]}", file=sys.stderr
+            )
     rows = [_row(case, found) for case in wanted]
     report(options, _about(options, found), rows)
     return verdict(rows)
@@ -90,10 +94,12 @@ def cases(options: argparse.Namespace) -> list[Case]:
     base = Case(0, scorer=options.scorer, model=options.model, layers=options.layers, threads=options.threads)
     found = []
     for length in options.lengths:
-        for cache in (False, True):
-            plain = replace(base, length=length, cache=cache)
-            found += [plain, *(replace(plain, keep=keep) for keep in options.keep)]
-        if not options.no_eager:
+        for allocator in options.allocators:
+            if allocator == "exact" or length == max(options.lengths):
+                for cache in (False, True):
+                    plain = replace(base, length=length, cache=cache, allocator=allocator)
+                    found += [plain, *(replace(plain, keep=keep) for keep in options.keep)]
+        if "exact" in options.allocators and not options.no_eager:
             found.append(replace(base, length=length, attention="eager"))
     return found
 
@@ -107,6 +113,8 @@ def in_a_process(case: Case) -> dict[str, int]:
     command = [sys.executable, "-m", "benchmarks.memory", "--one", json.dumps(asdict(case))]
     path = os.pathsep.join([str(_ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path}
+    if case.allocator == "exact":
+        environment["MALLOC_MMAP_THRESHOLD_"] = str(1 << 16)
     done = subprocess.run(command, cwd=_ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
@@ -164,7 +172,8 @@ def _model(case: Case) -> PreTrainedModel:
         max_position_embeddings=16384,
     )
     model: PreTrainedModel = LlamaForCausalLM._from_config(config, attn_implementation=case.attention)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _give_back_memory() -> None:
@@ -199,6 +208,7 @@ def _row(case: Case, found: dict[Case, list[dict[str, int]]]) -> dict[str, Any]:
     whole = [sum(one["peak"] for one in found[which]) for which in (case, replace(case, attention="sdpa", keep=None))]
     return {
         "tokens": case.length,
+        "allocator": case.allocator,
         "cache": "yes" if case.cache else "no",
         "what": case.what,
         "extra_MiB": median(extra),
@@ -232,7 +242,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     found.add_argument("--scorer", default="attention")
     found.add_argument("--repeats", type=int, default=3, help="processes for each case")
     found.add_argument("--threads", type=int, default=1, help="threads of torch")
-    found.add_argument("--no-eager", action="store_true", help="leave the contrast out: it needs gigabytes")
+    found.add_argument("--allocators", nargs="+", choices=["exact", "usual"], default=["exact", "usual"])
+    found.add_argument("--no-eager", action="store_true", help="leave out the contrast, which takes gigabytes")
     found.add_argument("--one", help=argparse.SUPPRESS)
     found.add_argument("--out", type=Path, default=RESULTS / "memory.json", help="where the JSON goes")
     return found.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Accuracy against measured speed: `python benchmarks/quality.py train DATA.parquet`, then `measure`, `table`.
+"""Run: python -m benchmarks.quality train DATA.parquet, then measure, then table: accuracy against measured speed.
 
 `train` fine-tunes MiniLM twice on the same rows with the same settings: once so that its speed is adjustable, once
 ordinarily (the control). `measure` calibrates the adjustable bundle on the test split, which nothing was chosen on, and
@@ -14,8 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from provenance import provenance
-
+from benchmarks.common import RESULTS, commit
 from rheostat.bundle import load
 from rheostat.core.files import write_atomically
 from rheostat.core.profile import Profile
@@ -25,7 +24,6 @@ from rheostat.techniques import TokenPruning, attach
 from rheostat.train.data import load_data
 from rheostat.train.finetune import FinetuneSettings, finetune
 
-RESULTS = Path(__file__).parent / "results"
 BASELINE_SCORERS = ("random", "first", "recency")
 
 
@@ -66,7 +64,7 @@ def measure(args: argparse.Namespace) -> None:
         curves[scorer] = _accuracies(dataclasses.replace(adjustable, handle=handle), test)
         handle.detach()
     content = {
-        "provenance": provenance(),
+        "commit": commit(),
         "rows": {name: len(split) for name, split in data.splits.items()},
         "settings": {
             "epochs": args.epochs,

@@ -47,17 +47,22 @@ def test_main_measures_every_setting_and_prints_tables(data, model_folder, tmp_p
     found = run(data, model_folder, tmp_path / "found.json", "--scorers", "mean", "--rates", "0.9", "0.5")
     settings = [(row["texts"], row["scorer"], row["keep"]) for row in found["rows"]]
     sets = (*language_texts.TEXTS, "lambada")
-    grid = [("plain", 1.0), ("mean", 0.9), ("mean", 0.5), ("last", 0.9), ("window", 0.9), ("first", 0.9)]
+    grid = [
+        ("plain", 1.0),
+        ("mean", 0.9),
+        ("mean", 0.5),
+        *((name, 0.9) for name in ("last", "window", "random", "first")),
+    ]
     assert settings == [(name, *pair) for pair in grid for name in sets]
     for row in found["rows"]:
         assert row["perplexity_95"][0] <= row["perplexity"] <= row["perplexity_95"][1]
         assert len(row["seconds"]) == len(row["plain_seconds"]) == (0 if row["scorer"] == "plain" else 2)
         assert ("accuracy" in row) == (row["texts"] == "lambada")
     assert all(row["ratio"] == row["cache_share"] == 1.0 for row in found["rows"][:4])
-    # Blocks of the tiny model hold 30, 27, 25 and 23 of 30 states at 0.9.
-    assert found["rows"][4]["cache_share"] == (30 + 27 + 25 + 23) / 120
+    # The two blocks of the tiny model hold 30 and 27 of 30 states at 0.9.
+    assert found["rows"][4]["cache_share"] == (30 + 27) / 60
     output = capsys.readouterr().out
-    assert "| wikitext2 | 0.875 | 0.500 |" in output
+    assert "| wikitext2 | 0.950 | 0.750 |" in output
     assert output.count("| scorer | keep 0.9 | keep 0.5 |") == 6
 
 
@@ -168,7 +173,10 @@ def test_a_last_word_follows_its_context():
 def test_a_missing_file_and_a_missing_folder_are_said(model_folder, tmp_path, capsys):
     with pytest.raises(DataError, match="is a Parquet file in --data"):
         run(tmp_path, model_folder, tmp_path / "found.json")
-    for wrong in ([], ["--data", str(tmp_path), "--rates", "1"]):
+    missing = ["--table", "--out", str(tmp_path / "found.json")]
+    for wrong in ([], missing, ["--data", str(tmp_path), "--rates", "1"]):
         with pytest.raises(SystemExit):
             language.main(wrong)
-    assert "the plain model is measured anyway" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    for part in ("--data is needed", "there is no", "the plain model is measured anyway"):
+        assert part in said

@@ -25,13 +25,18 @@ def test_the_limit_goes_by_the_pruned_rows_of_the_greatest_length(capsys):
 def test_each_case_has_its_plain_one():
     options = memory._options(["--lengths", "8", "16", "--keep", "0.9", "--layers", "2"])
     wanted = memory.cases(options)
-    assert [(case.length, case.cache, case.what) for case in wanted if case.length == 16] == [
-        (16, False, "plain sdpa"),
-        (16, False, "keep 0.9, attention"),
-        (16, True, "plain sdpa"),
-        (16, True, "keep 0.9, attention"),
-        (16, False, "plain eager"),
-    ]
+    exact, usual = (
+        [
+            (allocator, False, "plain sdpa"),
+            (allocator, False, "keep 0.9, attention"),
+            (allocator, True, "plain sdpa"),
+            (allocator, True, "keep 0.9, attention"),
+        ]
+        for allocator in ("exact", "usual")
+    )
+    contrast = ("exact", False, "plain eager")
+    for length, expected in ((8, [*exact, contrast]), (16, [*exact, *usual, contrast])):
+        assert [(case.allocator, case.cache, case.what) for case in wanted if case.length == length] == expected
     assert {case.layers for case in wanted} == {2}
 
 
@@ -65,8 +70,8 @@ def test_the_instrument_sees_a_matrix_of_queries_by_keys():
 def test_scoring_8192_tokens_needs_less_than_half_as_much_again(tmp_path, capsys):
     out = tmp_path / "memory.json"
     arguments = ["--lengths", "8192", "--layers", "2", "--keep", "0.9", "--repeats", "1", "--no-eager"]
-    assert memory.main([*arguments, "--out", str(out)]) == 0
+    assert memory.main([*arguments, "--allocators", "exact", "--out", str(out)]) == 0
     rows = json.loads(out.read_text())["rows"]
     assert [row["what"] for row in rows] == ["plain sdpa", "keep 0.9, attention"] * 2
     assert all(row["ratio"] < 1.5 for row in rows)
-    assert "| 8192 | yes | keep 0.9, attention |" in capsys.readouterr().out
+    assert "| 8192 | exact | yes | keep 0.9, attention |" in capsys.readouterr().out

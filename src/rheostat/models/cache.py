@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from rheostat.core.errors import CacheError
 
-__all__ = ["PrunedLayer", "adopt", "is_pruned", "new_cache"]
+__all__ = ["PrunedLayer", "adopt", "is_pruned", "new_cache", "refuse_unfit"]
 
 
 class PrunedLayer(DynamicLayer):
@@ -137,15 +137,25 @@ def adopt(cache: object, blocks: int, mask: torch.Tensor | None) -> DynamicCache
     Raises:
         CacheError: If it is of a kind that cannot hold a different number of states in each block.
     """
+    checked = refuse_unfit(cache)
+    if not is_pruned(checked):
+        checked.layers = [_adopted(layer, mask) for layer in checked.layers[:blocks]]
+        checked.layers += [PrunedLayer() for _ in range(blocks - len(checked.layers))]
+    return checked
+
+
+def refuse_unfit(cache: object) -> DynamicCache:
+    """Return the cache if it can hold a different number of states in each block.
+
+    Raises:
+        CacheError: If it cannot.
+    """
     if type(cache) is not DynamicCache or cache.offloading:
         raise CacheError(
             "Pruning needs a dynamic cache that is not offloaded.",
             given=type(cache).__name__,
             mend="Pass a transformers.DynamicCache, or none: the model makes one.",
         )
-    if not is_pruned(cache):
-        cache.layers = [_adopted(layer, mask) for layer in cache.layers[:blocks]]
-        cache.layers += [PrunedLayer() for _ in range(blocks - len(cache.layers))]
     return cache
 
 

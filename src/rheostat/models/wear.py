@@ -187,12 +187,24 @@ def _generating_class(plain: type[nn.Module], director: Director) -> type[nn.Mod
         def generate(self, *args: Any, **kwargs: Any) -> Any:
             if director.cut() is not None:
                 _refuse_generation(self, args, kwargs)
-            return super().generate(*args, **kwargs)
+            return plain.generate(self, *args, **kwargs)  # type: ignore[attr-defined]
+
+        @functools.wraps(plain.init_continuous_batching)  # type: ignore[attr-defined]
+        def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+            if director.cut() is not None:
+                raise SettingError(
+                    "Continuous batching keeps its own paged cache, which pruning cannot fill.",
+                    given="generate_batch or init_continuous_batching",
+                    mend="Use generate, or set the dial to neutral.",
+                )
+            return plain.init_continuous_batching(self, *args, **kwargs)  # type: ignore[attr-defined]
 
     return _named(WornGenerator, plain)
 
 
 def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    if kwargs.get("past_key_values") is not None:
+        caches.refuse_unfit(kwargs["past_key_values"])
     given = kwargs.get("generation_config") or (args[1] if len(args) > 1 else None) or model.generation_config
     reasons = {
         "prefill_chunk_size": "Chunked prefill scores each chunk alone, so it drops other tokens than one prefill.",
@@ -215,6 +227,8 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     batch, length = inputs.shape[:2]
     full_mask = _real_columns(named.get("attention_mask"), inputs.device)
     past = _prepare_cache(model, named, cached_blocks, full_mask)
+    if cached_blocks is not None and full_mask is None and named.get("past_key_values") is None:
+        _refuse_packed(named.get("position_ids"))
     mask = None if full_mask is None else full_mask[:, -length:]
     if cut.marked is not None and tuple(cut.marked.shape) != (batch, length):
         raise SettingError(
@@ -225,6 +239,16 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=inputs.device)
     return Flow(cut, length=length, batch=batch, device=inputs.device, mask=mask, past=past)
+
+
+def _refuse_packed(positions: torch.Tensor | None) -> None:
+    # Without a mask and a cache, Transformers takes any step but one in the positions for the start of a new text.
+    if positions is not None and bool((positions.diff(dim=-1) != 1).any()):
+        raise SettingError(
+            "Pruning ranks the tokens of one text a row: texts packed into one row are not told apart.",
+            given="position_ids that do not count on by one",
+            mend="Pad the texts, one a row, or set the dial to neutral.",
+        )
 
 
 def _real_columns(mask: object, device: torch.device) -> torch.Tensor | None:

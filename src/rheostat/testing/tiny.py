@@ -104,7 +104,12 @@ def tiny_model(model_type: str, head: Any = AutoModel, *, seed: int = 0, **setti
 
 
 def _spread(model: PreTrainedModel) -> None:
-    """Give weights more spread than Transformers' 0.02, so that attention is far from uniform and scores differ."""
+    """Give weights more spread than Transformers' 0.02, so that attention is far from uniform and scores differ.
+
+    Norms and biases move away from ones and zeros, too: or one norm taken for another would go unnoticed.
+    """
     for name, parameter in model.named_parameters():
-        if parameter.ndim > 1 and "embed" not in name:
+        if parameter.ndim == 1:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+        elif "embed" not in name:
             torch.nn.init.normal_(parameter, std=0.25)

@@ -30,7 +30,7 @@ from rheostat.train.losses import Loss, make_loss
 from rheostat.train.progress import ShowProgress
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
-from rheostat.train.validation import Validator, history_of
+from rheostat.train.validation import Validator, glance, history_of
 
 __all__ = ["FinetuneSettings", "TrainingInterrupted", "finetune"]
 
@@ -242,7 +242,7 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator 
     validator = None
     if run.validation is not None:
         validator = Validator(
-            (handle, run.validation, loss, collator),
+            (handle, run.validation if settings.choose == "best" else glance(run.validation), loss, collator),
             task=settings.task,
             folder=folder,
             progress=run.progress,

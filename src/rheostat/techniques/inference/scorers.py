@@ -145,6 +145,6 @@ def make_scorer(name: str) -> Scorer:
     Raises:
         SettingError: If nobody knows the name.
     """
-    if name not in SCORERS:
-        raise SettingError("A scorer must be a known one.", given=repr(name), mend=suggest(name, SCORERS))
+    if not isinstance(name, str) or name not in SCORERS:
+        raise SettingError("A scorer must be a known one.", given=repr(name), mend=suggest(str(name), SCORERS))
     return SCORERS[name]()

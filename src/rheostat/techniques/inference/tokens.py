@@ -73,7 +73,7 @@ class TokenPruning(Technique):
             raise SettingError(
                 "protect names the ends of a row.",
                 given=repr(self.protect),
-                mend=suggest(self.protect, ["auto", *_PROTECT]),
+                mend=suggest(str(self.protect), ["auto", *_PROTECT]),
             )
 
     def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:
