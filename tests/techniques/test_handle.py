@@ -179,6 +179,15 @@ def test_a_mask_of_another_shape_is_refused() -> None:
         model(IDS)
 
 
+def test_a_mask_of_the_prompt_lasts_through_generation() -> None:
+    model, handle = attached()
+    marked = torch.zeros((1, 24), dtype=torch.bool)
+    marked[0, 7:12] = True
+    with torch.no_grad(), handle.at(tokens=0.3, protect=marked):
+        cache = model.generate(IDS, max_new_tokens=4, eos_token_id=None, return_dict_in_generate=True).past_key_values
+    assert cache.layers[-1].columns[0].tolist() == [*range(7, 12), 23, 24, 25, 26]
+
+
 def test_a_model_wears_rheostat_once() -> None:
     model, handle = attached()
     with pytest.raises(SettingError, match="once"):

@@ -34,10 +34,13 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+        temporary = None
     except OSError as error:
+        raise _readable(error, path) from error
+    finally:
+        # Also after Ctrl-C.
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise _readable(error, path) from error
 
 
 def sha256_of(path: Path) -> str:

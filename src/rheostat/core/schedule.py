@@ -28,7 +28,7 @@ def keep_count(previous: int, tokens: int, rate: float, floor: int, protected: i
         >>> keep_count(10, 10, 0.7, 5)
         7
     """
-    # 0.7 * 10 is 7.000000000000001: without the rounding the ceiling would keep 8.
+    # 0.07 * 100 is 7.000000000000001: without the rounding the ceiling would keep 8.
     wanted = max(math.ceil(round(rate * previous, 9)), floor, protected)
     return min(tokens, previous, wanted)
 

@@ -11,6 +11,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -230,15 +231,23 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     if cached_blocks is not None and full_mask is None and named.get("past_key_values") is None:
         _refuse_packed(named.get("position_ids"))
     mask = None if full_mask is None else full_mask[:, -length:]
-    if cut.marked is not None and tuple(cut.marked.shape) != (batch, length):
-        raise SettingError(
-            "A protect mask has one entry for each token of the forward.",
-            given=f"{tuple(cut.marked.shape)} for input of {(batch, length)}",
-            mend="Pass a bool tensor [batch, length], and only around the forward it is meant for.",
-        )
+    cut = replace(cut, marked=_marked_columns(cut.marked, batch, length, past))
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=inputs.device)
     return Flow(cut, length=length, batch=batch, device=inputs.device, mask=mask, past=past)
+
+
+def _marked_columns(marked: torch.Tensor | None, batch: int, length: int, past: int) -> torch.Tensor | None:
+    """Return what is marked of this forward's columns: nothing, where a mask of a prompt meets the tokens after it."""
+    if marked is None or tuple(marked.shape) == (batch, length):
+        return marked
+    if marked.shape[1] <= past:
+        return None
+    raise SettingError(
+        "A protect mask has one entry for each token of the forward.",
+        given=f"{tuple(marked.shape)} for input of {(batch, length)}",
+        mend="Pass a bool tensor [batch, length], and only around the forward it is meant for.",
+    )
 
 
 def _refuse_packed(positions: torch.Tensor | None) -> None:
