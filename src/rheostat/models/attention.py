@@ -22,9 +22,14 @@ __all__ = ["ATTENTION_NAME", "AttentionCall", "ConfigView", "rheostat_attention"
 ATTENTION_NAME = "rheostat"
 """The name under which Transformers finds `rheostat_attention`."""
 
-BLOCK_ELEMENTS = 1 << 18
-"""Softmax entries of one pass: memory stays linear in the length, a pass stays in the processor's cache, and under
-causal attention the later keys of each pass are skipped."""
+BLOCK_ELEMENTS = 1 << 20
+"""Softmax entries of one pass, 4 MiB in float32: memory stays linear in the length, a pass in the processor's cache.
+
+MiniLM, 8 texts of 256 tokens, keep 0.97 and 0.5: 0.98x and 3.7x the plain speed with 2^18, 1.01x and 3.9x with 2^20,
+0.82x and 3.3x with 2^22."""
+
+MOST_QUERIES = 128
+"""Queries of one pass: under causal attention, the keys behind a pass's last query are skipped."""
 
 
 class AttentionCall:
@@ -241,8 +246,10 @@ def _blocked(
     batch, heads, queries, _ = query.shape
     keys = key.shape[2]
     sums = _Sums(view.call, keys - view.past, query) if scored else None
-    transposed = key.transpose(2, 3)
-    rows = max(8, min(queries, BLOCK_ELEMENTS // max(1, batch * heads * keys)))
+    # Heads come as views of [batch, keys, heads, size], which every pass would copy.
+    transposed = key.contiguous().transpose(2, 3)
+    value = None if value is None else value.contiguous()
+    rows = min(MOST_QUERIES, max(8, BLOCK_ELEMENTS // max(1, batch * heads * keys)))
     output = query.new_empty((batch, queries, heads, value.shape[-1] if value is not None else 0))
     for start in range(0, queries, rows):
         stop = min(start + rows, queries)
