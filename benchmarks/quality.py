@@ -53,15 +53,15 @@ def measure(args: argparse.Namespace) -> None:
     profile = calibrate(
         adjustable,
         data,
-        CalibrationSettings(split="test", pairs=args.pairs, grid=GRID),
+        CalibrationSettings(split="test", pairs=args.pairs, grid=tuple(args.grid)),
         progress=lambda p: print(p.done, p.total),
     )
     test = data.split("test")
-    curves: dict[str, dict[str, float]] = {"ordinary": _accuracies(control, test)}
+    curves: dict[str, dict[str, float]] = {"ordinary": _accuracies(control, test, args.grid)}
     for scorer in BASELINE_SCORERS:
         adjustable.handle.detach()
         handle = attach(adjustable.model, TokenPruning(scorer=scorer))
-        curves[scorer] = _accuracies(dataclasses.replace(adjustable, handle=handle), test)
+        curves[scorer] = _accuracies(dataclasses.replace(adjustable, handle=handle), test, args.others_grid)
         handle.detach()
     content = {
         "commit": commit(),
@@ -78,8 +78,8 @@ def measure(args: argparse.Namespace) -> None:
     write_atomically(RESULTS / f"quality-{args.data.stem}.json", json.dumps(content, indent=2) + "\n")
 
 
-def _accuracies(bundle: Any, split: Any) -> dict[str, float]:
-    return {str(rate): classification_quality(bundle, split, {"tokens": rate}).values["accuracy"] for rate in GRID}
+def _accuracies(bundle: Any, split: Any, grid: list[float]) -> dict[str, float]:
+    return {str(rate): classification_quality(bundle, split, {"tokens": rate}).values["accuracy"] for rate in grid}
 
 
 def table(args: argparse.Namespace) -> None:
@@ -90,8 +90,8 @@ def table(args: argparse.Namespace) -> None:
     print("|---:|---:|---:|---:|---:|---:|---:|---:|")
     for point in profile.points:
         key = str(point.tokens)
-        others = [content["curves"][name][key] for name in ("ordinary", *BASELINE_SCORERS)]
-        low, high = point.quality_intervals["accuracy"]
+        others = [content["curves"][name].get(key) for name in ("ordinary", *BASELINE_SCORERS)]
+        low, high = point.quality_interval["accuracy"]
         speed = f"{point.speedup:.2f}x ({point.speedup_low:.2f} to {point.speedup_high:.2f})"
         quality = f"{point.quality['accuracy']:.2%} ({low:.1%} to {high:.1%})"
         cells = [
@@ -99,7 +99,7 @@ def table(args: argparse.Namespace) -> None:
             speed,
             f"{point.macs_ratio:.2f}x",
             quality,
-            *(f"{other:.2%}" for other in others),
+            *("" if other is None else f"{other:.2%}" for other in others),
         ]
         print("| " + " | ".join(cells) + " |")
     for name, values in content["profile"]["baselines"].items():
@@ -119,6 +119,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="train rows; all by default")
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--grid", type=float, nargs="+", default=list(GRID), help="keep rates of both models")
+    parser.add_argument("--others-grid", type=float, nargs="+", default=list(GRID), help="of random, first, recency")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     {"train": train, "measure": measure, "table": table}[args.stage](args)
