@@ -51,8 +51,8 @@ def compare(a: Measurement, b: Measurement, *, paired: bool = True) -> list[Verd
     Args:
         a: The reference.
         b: The other.
-        paired: Whether ``b.samples["ratio"]`` holds b's time over a's, round by round in one run; then the ratios decide
-            on the median latency. Everything else is judged by the values' own intervals.
+        paired: Whether ``b.samples["ratio"]`` holds b's time over a's, round by round in one run; then the ratios
+            decide on the median latency. Everything else is judged by the values' own intervals.
 
     Returns:
         A verdict for each metric that both have and that has a better direction, in the order of tables.

@@ -30,10 +30,11 @@ class Estimate:
 def signed_rank_interval(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """Return the Hodges-Lehmann estimate of the centre of symmetric values, with its exact interval.
 
-    The estimate is the median of all pairwise means (Hodges and Lehmann 1963, https://doi.org/10.1214/aoms/1177704172),
-    the interval inverts Wilcoxon's signed-rank test. Log ratios of two equal ways to do something, measured in turn with
-    the order swapped, are symmetric about 0, whatever the noise is: so an interval of 95 %
-    holds 0 at least 95 times in 100. It is narrower than the interval of a median, and one wild value does not move it.
+    The estimate is the median of all pairwise means (Hodges and Lehmann 1963,
+    https://doi.org/10.1214/aoms/1177704172), the interval inverts Wilcoxon's signed-rank test. Log ratios of two
+    equal ways to do something, measured in turn with the order swapped, are symmetric about 0, whatever the noise is:
+    so an interval of 95 % holds 0 at least 95 times in 100. It is narrower than the interval of a median, and one wild
+    value does not move it.
 
     Args:
         values: Independent values; below `fewest_values` the interval is their whole range and holds less.

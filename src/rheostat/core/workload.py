@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, get_args
 
 from rheostat.core.errors import SettingError
 from rheostat.core.names import suggest
-from rheostat.core.text import Task
+from rheostat.core.text import Split, Task, TextData
 
-__all__ = ["DEFAULTS", "Method", "Workload", "WorkloadName", "task_of_workload"]
+__all__ = ["DEFAULTS", "Data", "Method", "Workload", "WorkloadName", "task_of_workload"]
 
 WorkloadName = Literal["classify", "prefill", "generate", "train"]
 
@@ -75,6 +75,24 @@ class Workload:
         content = {**asdict(self), "batch_size": self.rows, "requests": self.different}
         unused = {"classify": ("new_tokens",), "train": ("new_tokens", "quality_rows")}.get(self.name, ())
         return {name: value for name, value in content.items() if name not in unused}
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Texts to measure on.
+
+    Attributes:
+        texts: The data.
+        split: The split that requests are made of and quality is judged on. Choose nothing on the test split.
+    """
+
+    texts: TextData
+    split: str = "validation"
+
+    @property
+    def rows(self) -> Split:
+        """The rows of the split."""
+        return self.texts.split(self.split)
 
 
 @dataclass(frozen=True, slots=True)

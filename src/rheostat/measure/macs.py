@@ -22,6 +22,7 @@ __all__ = [
     "Plan",
     "Visible",
     "batch_macs",
+    "decoding_macs",
     "macs_ratio",
     "row_macs",
     "visible_pairs",
@@ -191,6 +192,39 @@ def row_macs(cost: ModelCost, path: Sequence[Sequence[int]], output_rows: int = 
         feed_forward += block.feed_forward * len(leaving)
         scoring += block.heads * pairs if len(leaving) < len(entering) else 0
     return Macs(linear, core, feed_forward, cost.head * output_rows if path[0] else 0, scoring)
+
+
+def decoding_macs(
+    cost: ModelCost, lengths: Sequence[int], survivors: Sequence[Sequence[Sequence[int]]], steps: int
+) -> Macs:
+    """Count what comes after a prompt: tokens read one by one on its key-value cache, none of them dropped.
+
+    Args:
+        cost: Of the model.
+        lengths: Real tokens of each row's prompt.
+        survivors: Of the prompt, as `batch_macs` takes them: block l's cache holds what entered it.
+        steps: Tokens that are read.
+    """
+    total = Macs()
+    for row, length in enumerate(lengths):
+        held = [range(length), *(block[row] for block in survivors[:-1])] if survivors else [range(length)]
+        start = max((columns[-1] for columns in held if len(columns)), default=-1) + 1
+        for step in range(steps):
+            total += _decoded(cost, held, start + step, step)
+    return total
+
+
+def _decoded(cost: ModelCost, held: Sequence[Sequence[int]], at: int, before: int) -> Macs:
+    """Count one token at column ``at``, with ``before`` others read since the prompt."""
+    linear = core = feed_forward = 0
+    for place, block in enumerate(cost.blocks):
+        columns, window = held[min(place, len(held) - 1)], block.visible.window
+        seen = len(columns) - (0 if window is None else bisect_right(columns, at - window))
+        recent = before if window is None else min(before, window - 1)
+        linear += block.attention
+        feed_forward += block.feed_forward
+        core += 2 * block.heads * block.head_size * (seen + recent + 1)
+    return Macs(linear, core, feed_forward, cost.head)
 
 
 def visible_pairs(columns: Sequence[int], visible: Visible) -> int:

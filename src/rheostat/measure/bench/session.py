@@ -1,0 +1,235 @@
+"""One configuration in turn with the plain model, each in its own process."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rheostat.core.efficiency import Energy
+from rheostat.core.traces import Trace
+from rheostat.core.workload import Method, Workload
+from rheostat.measure.bench.process import MeasuredProcess, WorkError
+from rheostat.measure.probes import EnergyMeter, PeakResidentMemory, Probe, ProcessorTime, ResidentMemory, Sampler
+
+__all__ = ["Case", "Found", "Party", "Texts", "take_turns"]
+
+_INTERVAL = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Where the measured processes read their texts.
+
+    Attributes:
+        timed: A split as JSON that requests are made of; None for random tokens.
+        judged: A split as JSON that quality is judged on; None where it is not.
+        classes: How many classes there are; None for running texts.
+    """
+
+    timed: Path | None = None
+    judged: Path | None = None
+    classes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is measured: a model under a configuration on a workload.
+
+    Attributes:
+        source: A bundle's folder or a model, as people name it.
+        configuration: Knobs and dials.
+        workload: What is run.
+    """
+
+    source: str
+    configuration: Mapping[str, Any]
+    workload: Workload
+
+
+@dataclass(slots=True)
+class Found:
+    """Raw findings on one party.
+
+    Attributes:
+        loaded: Reply to ``load``.
+        warmed: Reply to ``warm``.
+        described: Reply to ``describe``.
+        answers: Reply to ``judge``; None where quality was not judged.
+        turns: For each round the passes, each a list of seconds by phase, one a request.
+        turn_seconds: Wall-clock seconds of each turn.
+        memory: Trace of resident memory of each turn.
+        ratios: For each round this party's time over the plain model's.
+        busy_seconds: Processor time over all turns.
+        energy: Energy over all turns; None where it cannot be read.
+        peaks: Most resident bytes in the life of the process, and after warm-up; None where unknown.
+        lost: Largest share of lost readings in a turn.
+    """
+
+    loaded: dict[str, Any] = field(default_factory=dict)
+    warmed: dict[str, Any] = field(default_factory=dict)
+    described: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Any] | None = None
+    turns: list[list[list[dict[str, float]]]] = field(default_factory=list)
+    turn_seconds: list[float] = field(default_factory=list)
+    memory: list[Trace] = field(default_factory=list)
+    ratios: list[float] = field(default_factory=list)
+    busy_seconds: float = 0.0
+    energy: Energy | None = None
+    peaks: tuple[float | None, float | None] = (None, None)
+    lost: float = 0.0
+
+
+class Party:
+    """A case in its own process, ready to take turns.
+
+    Args:
+        case: What it measures.
+        method: How.
+        texts: What it reads.
+    """
+
+    def __init__(self, case: Case, method: Method, texts: Texts) -> None:
+        self.case, self._method, self._texts = case, method, texts
+        self.found = Found()
+        self._process: MeasuredProcess | None = None
+        self._deadline = math.inf
+        self._passes = 1
+
+    def start(self) -> None:
+        """Start the process, load, warm up and count.
+
+        Raises:
+            WorkError: If one of these fails; the process is gone then.
+        """
+        self.grant(self._method.time_limit)
+        self._process = MeasuredProcess(self._method.memory_limit, self._method.threads)
+        try:
+            self._prepare()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def grant(self, seconds: float) -> None:
+        """Give it so many seconds from now on."""
+        self._deadline = time.monotonic() + seconds
+
+    @property
+    def running(self) -> bool:
+        """Whether it can take turns."""
+        return self._process is not None and self._process.alive
+
+    @property
+    def process(self) -> MeasuredProcess:
+        """The process.
+
+        Raises:
+            WorkError: If there is none any more.
+        """
+        if self._process is None:
+            raise WorkError("failed", "its process has ended")
+        return self._process
+
+    def ask(self, order: str, **values: Any) -> dict[str, Any]:
+        """Give an order within the time that is left."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            self.stop()
+            raise WorkError("timed-out", f"it took longer than {self._method.time_limit:.0f} s")
+        return self.process.ask(order, left, **values)
+
+    def turn(self, meter: EnergyMeter | None) -> float:
+        """Run a turn under the instruments; return its seconds for a pass over all requests.
+
+        The median over the turn's passes is taken: what disturbs one pass does not disturb the round.
+        """
+        pid = self.process.pid
+        probes: list[Probe] = [ResidentMemory(pid)]
+        clock = ProcessorTime(pid)
+        before = clock.read()
+        if meter is not None:
+            meter.start()
+        with Sampler(probes, _INTERVAL) as sampler:
+            reply = self.ask("turn", passes=self._passes)
+        if meter is not None:
+            self._add_energy(meter.stop(), sampler.elapsed)
+        found = self.found
+        found.busy_seconds += clock.read() - before
+        found.memory.append(sampler.trace(probes[0].name))
+        found.lost = max(found.lost, sampler.lost)
+        found.turns.append(reply["passes"])
+        found.turn_seconds.append(sampler.elapsed)
+        return _median([sum(one["latency"] for one in requests) for requests in reply["passes"]])
+
+    def judge(self) -> None:
+        """Let it answer the rows that quality is judged on; once."""
+        if self.found.answers is None and self._texts.judged is not None:
+            self.found.answers = self.ask("judge")["answers"]
+
+    def read_peaks(self) -> None:
+        """Read the peaks of resident memory, before the process judges or ends."""
+        now = PeakResidentMemory(self.process.pid).read()
+        earlier = self.found.warmed.get("peak")
+        reset = self.found.warmed["peak_reset"]
+        self.found.peaks = (max(now, earlier or now), now if reset else None)
+
+    def _prepare(self) -> None:
+        case, method, found = self.case, self._method, self.found
+        paths = {"timed": self._texts.timed, "judged": self._texts.judged}
+        found.loaded = self.ask(
+            "load",
+            source=case.source,
+            configuration=dict(case.configuration),
+            workload=case.workload.to_json(),
+            classes=self._texts.classes,
+            device=method.device,
+            **{name: None if path is None else str(path) for name, path in paths.items()},
+        )
+        found.described = self.ask("describe")
+        found.warmed = self.ask(
+            "warm", requests=method.warmup_requests, settled=method.settled, seconds=method.time_limit / 10
+        )
+        one = _median(found.warmed["times"])
+        timed = method.rounds * case.workload.different
+        self._passes = max(1, math.ceil(method.round_seconds / one), math.ceil(method.iterations / timed))
+
+    def _add_energy(self, joules: float, seconds: float) -> None:
+        earlier = self.found.energy or Energy(0.0, 1e-12)
+        self.found.energy = Energy(earlier.joules + joules, earlier.seconds + seconds)
+
+
+def take_turns(party: Party, plain: Party | None, rounds: int, meter: EnergyMeter | None) -> None:
+    """Let two parties run in turn, the order swapped from round to round; the ratios are the party's findings.
+
+    Args:
+        party: What is measured; started.
+        plain: What it is compared with; started. None where the plain model cannot run.
+        rounds: How often.
+        meter: Reads energy over the party's turns; None where nothing can be read.
+
+    Raises:
+        WorkError: If one of them fails.
+    """
+    for round_number in range(rounds):
+        order: Sequence[Party] = [one for one in (plain, party) if one is not None]
+        seconds = {}
+        # Whoever runs second finds a warmer chip: each is second half of the time.
+        for one in order if round_number % 2 == 0 else order[::-1]:
+            seconds[id(one)] = one.turn(meter if one is party else None)
+        if plain is not None:
+            party.found.ratios.append(seconds[id(party)] / seconds[id(plain)])
+
+
+def _median(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
