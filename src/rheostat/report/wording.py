@@ -9,6 +9,7 @@ from typing import Any
 from rheostat.core.profile import Point, Profile
 
 __all__ = [
+    "allowance_text",
     "best_within_allowance",
     "flat_facts",
     "is_share",
@@ -16,6 +17,7 @@ __all__ = [
     "lower_is_better",
     "metric_name",
     "metric_of",
+    "nearly_as_good",
     "neutral_point",
     "quality_text",
     "seconds_text",
@@ -24,7 +26,9 @@ __all__ = [
 ]
 
 _LOWER_IS_BETTER = frozenset({"perplexity", "loss"})
-_SHARES = frozenset({"accuracy", "f1", "agreement"})
+_SHARES = frozenset(
+    {"accuracy", "f1", "agreement", "calibration_error", "compute_utilisation", "processor_utilisation"}
+)
 
 _POINTS_ALLOWED, _GROWTH_ALLOWED = 0.01, 0.05
 """What counts as nearly as good: one percentage point of a share, 5 % more of a loss."""
@@ -110,7 +114,9 @@ def best_within_allowance(profile: Profile, metric: str) -> Point | None:
     if metric not in plain.quality:
         return None
     allowed = [
-        p for p in profile.points if metric in p.quality and _allowed(metric, p.quality[metric], plain.quality[metric])
+        point
+        for point in profile.points
+        if metric in point.quality and nearly_as_good(metric, point.quality[metric], plain.quality[metric])
     ]
     return max(allowed, key=lambda point: point.speedup, default=None)
 
@@ -136,7 +142,18 @@ def flat_facts(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _allowed(metric: str, value: float, plain: float) -> bool:
+def nearly_as_good(metric: str, value: float, plain: float) -> bool:
+    """Say whether a value is at most one point (shares) or 5 % (perplexity, loss) worse than the plain model's."""
     if lower_is_better(metric):
         return value <= plain * (1 + _GROWTH_ALLOWED)
     return value >= plain - (_POINTS_ALLOWED + 1e-9)
+
+
+def allowance_text(metric: str) -> str:
+    """Return in words how much worse still counts as nearly as good.
+
+    Example:
+        >>> allowance_text("accuracy"), allowance_text("perplexity")
+        ('1 point', '5 %')
+    """
+    return "1 point" if is_share(metric) else "5 %"

@@ -1,0 +1,107 @@
+"""The same numbers for a terminal: heads and rows of words, for whoever draws the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rheostat.core.comparison import Verdict
+from rheostat.core.measurement import Measurement
+from rheostat.report.leaderboard_groups import (
+    BASELINE_NAMES,
+    QUALITY,
+    Group,
+    baselines_of,
+    configuration_text,
+    grouped,
+    is_plain,
+    metrics_of,
+    speed_verdict,
+    status_text,
+)
+from rheostat.report.scales import kind_of, scale_for
+
+__all__ = ["Rows", "leaderboard_rows", "verdict_rows"]
+
+_MAIN = (
+    "speedup", *QUALITY, "latency_p50", "latency_p95", "ttft_p50", "tpot_p50", "throughput_tokens",
+    "memory_peak_device", "memory_peak_host", "energy_per_token",
+)  # fmt: skip
+_WITH_INTERVAL = frozenset({"speedup", *QUALITY})
+
+
+class Rows(NamedTuple):
+    """A table in words.
+
+    Attributes:
+        title: Its heading.
+        columns: Heads; one that starts with ``>`` stands at the right, for numbers.
+        rows: The cells, as many in a row as there are heads.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def leaderboard_rows(measurements: Sequence[Measurement]) -> list[Rows]:
+    """Return a table for each model, workload and machine: the main metrics, as the page writes them.
+
+    Args:
+        measurements: What was measured.
+    """
+    return [_group_rows(group) for group in grouped(measurements)]
+
+
+def verdict_rows(verdicts: Sequence[Verdict]) -> Rows:
+    """Return a table of what is better, worse or tied.
+
+    Args:
+        verdicts: One a metric, of B beside A, as `rheostat.core.comparison.compare` returns them.
+    """
+    rows = [_verdict_row(verdict) for verdict in verdicts]
+    return Rows("", ["metric", ">A", ">B", ">B / A", "B is"], rows)
+
+
+def _group_rows(group: Group) -> Rows:
+    there, _ = metrics_of(group)
+    names = [name for name in _MAIN if name in there]
+    columns = ["configuration", *(f">{group.kind(name).title}" for name in names), "remark"]
+    rows = [
+        [configuration_text(row.configuration), *(_cell(group, row, name) for name in names), _remark(row)]
+        for row in group.rows
+    ]
+    for simple, values in baselines_of(group).items():
+        cells = [group.scale(name).text(values[name]) if name in values else "-" for name in names]
+        rows.append([BASELINE_NAMES.get(simple, simple), *cells, "simple model"])
+    return Rows(group.title, columns, rows)
+
+
+def _cell(group: Group, row: Measurement, name: str) -> str:
+    metric = row.metrics.get(name)
+    if metric is None:
+        return "-"
+    if metric.value is None:
+        return "unavailable"
+    scale = group.scale(name)
+    return scale.full(metric) if name in _WITH_INTERVAL else scale.text(metric)
+
+
+def _remark(row: Measurement) -> str:
+    if row.status != "ok":
+        return status_text(row)
+    return "plain model" if is_plain(row) else speed_verdict(row)
+
+
+def _verdict_row(verdict: Verdict) -> list[str]:
+    kind = kind_of(verdict.metric, verdict.a.unit)
+    scale = scale_for(kind, (verdict.a, verdict.b))
+    values = [scale.full(metric) or f"unavailable: {metric.source}" for metric in (verdict.a, verdict.b)]
+    return [kind.title, *values, _ratio(verdict), verdict.verdict]
+
+
+def _ratio(verdict: Verdict) -> str:
+    if verdict.ratio is None:
+        return "-"
+    ends = "" if verdict.low is None or verdict.high is None else f" ({verdict.low:.3f} to {verdict.high:.3f})"
+    return f"{verdict.ratio:.3f}{ends}{', paired' if verdict.paired else ''}"
