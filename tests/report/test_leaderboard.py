@@ -65,7 +65,10 @@ def table_of(page: str) -> dict[str, dict[str, dict[str, str]]]:
     head, *rows = read(first[0]).rows
     names = [re.split(r"(lower|higher) is better", cell["text"])[0] for cell in head]
     found = [dict(zip(names, row, strict=True)) for row in rows]
-    return {re.split("plain model|front", row["configuration"]["text"])[0].strip(): row for row in found}
+    return {
+        re.split("plain model|front|out of memory|timed out|failed", row["configuration"]["text"])[0].strip(): row
+        for row in found
+    }
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,7 @@ _TRADE_OFF = (
     "Right of 1 is faster than the plain model. Point at one for its name; a click in the legend hides a series."
 )
 _SIDE_BY_SIDE = (
-    "Each line is one configuration; on every axis the worst value stands at the left and the best at the right, "
-    "with wide ranges drawn on a logarithmic axis. "
+    "Each line is one configuration; on every axis the worst value stands at the left and the best at the right "
+    "(\N{DOWNWARDS ARROW} lower is better, \N{UPWARDS ARROW} higher is better; wide ranges are logarithmic). "
     "Strong lines are on the front, the dashed one is the plain model."
 )

@@ -32,6 +32,7 @@ _AXES = (
     "speedup", "ttft_p50", "tpot_p50", "latency_p50", "throughput_tokens", "memory_peak_device",
     "memory_peak_host", "memory_weights", "energy_per_token", "energy_per_sample", "cost_per_million_tokens",
 )  # fmt: skip
+_ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "neither": ""}
 _MOST_AXES, _WIDE = 7, 8
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _FEW_TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -218,7 +219,7 @@ def _label_axes(figure: Any, group: Group, names: Sequence[str]) -> None:
     for level, name in enumerate(names):
         kind, (worst, best) = group.kind(name), _ends(group, name)
         figure.add_shape(type="line", x0=0, x1=1, y0=level, y1=level, line={"color": _GRID, "width": 2}, layer="below")
-        title = f"<b>{escape(kind.title)}</b>"
+        title = f"<b>{escape(kind.title)}</b> {_ARROWS[kind.better]}"
         place = {"y": level, "showarrow": False, "yanchor": "bottom", "yshift": 11}
         figure.add_annotation(x=0, xanchor="left", text=f"{title} {worst}", **place)
         figure.add_annotation(x=1, xanchor="right", text=best, **place)

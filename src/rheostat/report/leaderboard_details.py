@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from rheostat.core.comparison import MARGIN
 from rheostat.core.measurement import Measurement
 from rheostat.core.metrics import Metric
 from rheostat.report.leaderboard_groups import Group, configuration_text, metrics_of, speed_verdict, status_text
@@ -51,7 +52,8 @@ def definitions_html(groups: Sequence[Group]) -> str:
         f'<h2>What the metrics mean</h2><dl class="terms">{terms}</dl>'
         f'<h2>Where values come from</h2><dl class="terms">{sources}</dl>'
         "<p>Intervals are 95 % intervals. A speed-up is paired: configuration and plain model take turns in one run. "
-        "A configuration is <em>tied with plain</em> where the interval of its speed-up contains 1; it is on the "
+        "A configuration is <em>tied with plain</em> where the interval of its speed-up contains 1, or the speed-up is "
+        f"within {MARGIN * 100:g} % of 1; it is on the "
         "<em>front</em> where no other one is at least as good in speed-up and quality and better in one.</p>"
     )
 
@@ -107,5 +109,5 @@ def _direction(words: str) -> str:
 def _sentence(name: str, groups: Sequence[Group]) -> str:
     """Say which instruments gave the values of a metric."""
     found = [row.metrics[name] for group in groups for row in group.rows if name in row.metrics]
-    words = list(dict.fromkeys(provenance_text(metric) for metric in found))
-    return f"Here: {'; '.join(words)}." if words else ""
+    words = dict.fromkeys(f"{one.provenance} ({one.source})" if one.source else one.provenance for one in found)
+    return f"Here: {'; '.join(words)}."

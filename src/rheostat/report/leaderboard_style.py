@@ -21,7 +21,7 @@ section h3 { margin-top: 2rem; }
 .board small, .board .reason { display: block; color: var(--soft); font-size: .82rem; }
 .board .reason { white-space: normal; min-width: 9rem; max-width: 15rem; margin-left: auto; }
 .board .text { text-align: left; }
-.board .text .reason { margin-left: 0; }
+.board .text .reason, .board .narrow .reason { margin-left: 0; }
 .board .none { color: var(--soft); }
 .board sup { color: var(--accent); font-weight: 650; font-size: .72em; margin-left: .1em; }
 .board tr.plain td, .board tr.plain th { font-weight: inherit; }
@@ -56,6 +56,7 @@ thead .speed { margin-top: .2rem; }
 .whisker.tied circle { fill: var(--page); stroke: var(--soft); stroke-width: 1.5; }
 .pick { display: inline-flex; gap: .5rem; align-items: center; margin: .6rem 0; font-size: .92rem; cursor: pointer; }
 .group:has(.pick input:not(:checked)) .more { display: none; }
+.narrow { display: none; }
 .small { font-size: .9rem; max-width: none; }
 .terms { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.25rem; font-size: .94rem; margin: .5rem 0
   1rem; }
@@ -70,10 +71,11 @@ details .scroll td:last-child { text-align: left; padding-left: 1rem; }
 .js-plotly-plot .annotation-text { paint-order: stroke; stroke: var(--page); stroke-width: 5px;
   stroke-linejoin: round; }
 @media (max-width: 640px) { .terms { grid-template-columns: 1fr; gap: 0; } .terms dd { margin-bottom: .6rem; }
-  .board .knob { display: none; } .board th:first-child { min-width: 7.4rem; max-width: 8.4rem; }
+  .board .knob, .board .status { display: none; } .board .narrow { display: block; }
+  .board th:first-child { min-width: 7.4rem; max-width: 8.4rem; }
   .speed { flex-direction: column; align-items: flex-end; gap: .1rem; } .speed > div { flex: none; }
   .speed svg { width: 110px; } .board .reason { min-width: 0; overflow-wrap: anywhere; }
-  .board th, .board td { padding-left: .7rem; } .board .status { max-width: 7rem; } }
+  .board th, .board td { padding-left: .7rem; } }
 @media print { .pick { display: none; } }
 """
 

@@ -39,7 +39,7 @@ _MAIN = frozenset(
 _LOOKS = {"tied with plain": "tied", "slower than plain": "slow"}
 _MARKS = {"sampled": "s", "estimated": "e"}
 _MARK_WORDS = {"sampled": "sampled over time", "estimated": "estimated, not measured"}
-_EMPTY = '<td class="none{more}" title="{why}">&ndash;</td>'
+_EMPTY = '<td class="none {mark}" title="{why}">&ndash;</td>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,7 @@ class _Column:
     numeric: bool = True
     first: str = "ascending"
     metric: str = ""
-    knob: bool = False
-
-    @property
-    def more(self) -> str:
-        if self.knob:
-            return " knob"
-        return " more" if self.metric and self.metric not in _MAIN else ""
+    mark: str = ""
 
 
 def table_html(group: Group, number: int) -> str:
@@ -76,7 +70,7 @@ def table_html(group: Group, number: int) -> str:
     )
     simple = f'<tbody class="simple">{simple}</tbody>' if simple else ""
     heads = "".join(_head(column, place) for place, column in enumerate(columns))
-    more = sum(column.more == " more" for column in columns)
+    more = sum(column.mark == "more" for column in columns)
     tick = (
         f'<label class="pick"><input type="checkbox"> Show {more} more column{"s" * (more > 1)}</label>' if more else ""
     )
@@ -98,7 +92,7 @@ def _columns(group: Group, names: Sequence[str], number: int) -> list[_Column]:
     columns = [
         _Column("configuration", lambda row: _name_cell(row, number, row.key in front, order), numeric=True),
         *(_knob_column(knob, group) for knob in _telling(group)),
-        _Column("status", _status_cell, numeric=False),
+        _Column("status", _status_cell, numeric=False, mark="status"),
     ]
     return columns + [_metric_column(group, name) for name in names]
 
@@ -122,58 +116,65 @@ def _knob_column(knob: str, group: Group) -> _Column:
 
     def cell(row: Measurement) -> str:
         if knob not in row.configuration:
-            return _EMPTY.format(more=" knob", why="not set")
+            return _EMPTY.format(mark="knob", why="not set")
         text, value = knob_text(row.configuration[knob]), row.configuration[knob]
         raw = float(value) if numeric else text
         return f'<td class="knob{"" if numeric else " text"}" data-v="{escape(str(raw))}">{escape(text)}</td>'
 
-    return _Column(knob.replace("_", " "), cell, numeric=numeric, knob=True)
+    return _Column(knob.replace("_", " "), cell, numeric=numeric, mark="knob")
 
 
 def _name_cell(row: Measurement, number: int, front: bool, order: Mapping[Any, int]) -> str:
-    chips = ['<span class="chip">plain model</span>'] if is_plain(row) else []
-    chips += ['<span class="chip front" title="Nothing beats it in speed-up and quality at once">front</span>'] * front
+    chips = [' <span class="chip">plain model</span>'] if is_plain(row) else []
+    chips += [' <span class="chip front" title="Nothing beats it in speed-up and quality at once">front</span>'] * front
+    # A narrow page has no room for the column of statuses.
+    status = "" if row.status == "ok" else f'<span class="narrow">{_status(row)}</span>'
     return (
         f'<th scope="row" data-v="{order[_sortable(row)]}"><a href="#{row_anchor(number, row)}">'
-        f"{escape(configuration_text(row.configuration))}</a>{' ' if chips else ''}{' '.join(chips)}</th>"
+        f"{escape(configuration_text(row.configuration))}</a>{''.join(chips)}{status}</th>"
     )
 
 
 def _status_cell(row: Measurement) -> str:
+    return f'<td class="text status" data-v="{row.status}">{_status(row)}</td>'
+
+
+def _status(row: Measurement) -> str:
     words = row.status.replace("-", " ")
     shown = "ok" if row.status == "ok" else f'<span class="chip broken">{words}</span>'
-    reason = f'<span class="reason">{escape(row.reason)}</span>' if row.reason else ""
-    return f'<td class="text status" data-v="{words}">{shown}{reason}</td>'
+    return shown + (f'<span class="reason">{escape(row.reason)}</span>' if row.reason else "")
 
 
 def _metric_column(group: Group, name: str) -> _Column:
     kind, scale = group.kind(name), group.scale(name)
     whiskers = Whiskers.over([row.metrics[name] for row in group.rows if name in row.metrics])
-    more = " more" if name not in _MAIN else ""
+    mark = "" if name in _MAIN else "more"
 
     def cell(row: Measurement) -> str:
         metric = row.metrics.get(name)
         if metric is None:
             why = "not measured" if row.status == "ok" else f"not measured: {row.status.replace('-', ' ')}"
-            return _EMPTY.format(more=more, why=escape(why))
+            return _EMPTY.format(mark=mark, why=escape(why))
         if name == "speedup" and metric.value is not None:
             return _speed_cell(row, metric, whiskers, (kind, scale))
-        return _metric_cell(metric, kind, scale, more)
+        return _metric_cell(metric, kind, scale, mark)
 
     below = direction_text(kind)
     axis = f'<div class="speed">{whiskers.axis()}<div></div></div>' if name == "speedup" else ""
     first = "descending" if kind.better == "higher" else "ascending"
-    return _Column(kind.title, cell, f"<small>{below}</small>{axis}" if below else "", first=first, metric=name)
+    return _Column(
+        kind.title, cell, f"<small>{below}</small>{axis}" if below else "", first=first, metric=name, mark=mark
+    )
 
 
-def _metric_cell(metric: Metric, kind: MetricKind, scale: Scale, more: str) -> str:
+def _metric_cell(metric: Metric, kind: MetricKind, scale: Scale, mark: str) -> str:
     if metric.value is None:
         reason = escape(metric.source or "no reason given")
-        return f'<td class="none{more}" title="{reason}">unavailable<span class="reason">{reason}</span></td>'
+        return f'<td class="none {mark}" title="{reason}">unavailable<span class="reason">{reason}</span></td>'
     ends = scale.ends(metric)
     spread = f"<small>{escape(ends)}</small>" if ends else ""
     return (
-        f'<td class="value{more}" data-v="{metric.value!r}" title="{_hover(metric, kind, scale)}">'
+        f'<td class="value {mark}" data-v="{metric.value!r}" title="{_hover(metric, kind, scale)}">'
         f"{escape(scale.text(metric))}{_mark(metric)}{spread}</td>"
     )
 
@@ -204,7 +205,7 @@ def _head(column: _Column, place: int) -> str:
     # The table comes sorted by speed-up: the script turns this very order around first.
     now = ' aria-sort="descending"' if column.metric == "speedup" else ""
     kind = "number" if column.numeric else "text"
-    marks = " ".join(filter(None, ("text" if not column.numeric or not place else "", column.more.strip())))
+    marks = " ".join(filter(None, ("text" if not column.numeric or not place else "", column.mark)))
     return (
         f'<th scope="col" class="{marks}" data-kind="{kind}" data-first="{column.first}"{now}>'
         f'<button type="button">{escape(column.title)}</button>{column.below}</th>'
@@ -220,12 +221,12 @@ def _baseline_row(name: str, values: Mapping[str, Metric], columns: Sequence[_Co
     cells = []
     for column in columns[1:]:
         metric = values.get(column.metric)
-        if column.title == "status" and not column.metric:
+        if column.mark == "status":
             cells.append('<td class="text status">simple model</td>')
         elif metric is None:
-            cells.append(_EMPTY.format(more=column.more, why="not measured for a simple model"))
+            cells.append(_EMPTY.format(mark=column.mark, why="not measured for a simple model"))
         else:
-            cells.append(_metric_cell(metric, group.kind(column.metric), group.scale(column.metric), column.more))
+            cells.append(_metric_cell(metric, group.kind(column.metric), group.scale(column.metric), column.mark))
     return f'<tr><th scope="row">{escape(BASELINE_NAMES.get(name, name))}</th>{"".join(cells)}</tr>'
 
 
