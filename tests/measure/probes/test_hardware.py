@@ -8,6 +8,8 @@ from rheostat.core.errors import MeasurementError
 from rheostat.core.machine import machine_facts
 from rheostat.core.profile import same_machine
 from rheostat.measure.probes import hardware as probe
+from rheostat.measure.probes.probe import Unavailable
+from rheostat.testing.probes import FakeMeter
 
 
 def test_torch_adds_to_the_facts_and_they_stay_the_same_machine():
@@ -66,6 +68,13 @@ def test_without_energy_counters_the_reason_is_told(monkeypatch, tmp_path):
     found = probe.instruments()
     assert found.energy == ()
     assert "no energy counter" in found.energy_reason
+
+
+def test_what_energy_is_measured_by_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(probe, "energy_meter", lambda device, powercap: FakeMeter([1.0], provenance="estimated"))
+    assert probe.instruments().energy_source == "fake (estimated)"
+    monkeypatch.setattr(probe, "energy_meter", lambda device, powercap: Unavailable("why"))
+    assert probe.instruments().energy_source is None
 
 
 def test_counters_for_root_alone_are_told_apart(monkeypatch, tmp_path):

@@ -15,6 +15,8 @@ import torch
 
 from rheostat.core.errors import MeasurementError
 from rheostat.core.machine import machine_facts
+from rheostat.measure.probes.energy import POWERCAP, energy_meter
+from rheostat.measure.probes.probe import Unavailable
 
 __all__ = [
     "Device",
@@ -29,7 +31,7 @@ __all__ = [
     "threads",
 ]
 
-_POWERCAP = Path("/sys/class/powercap")
+_POWERCAP = POWERCAP
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,15 @@ class Instruments:
             can.
         energy_reason: Why there is none; None where there is one.
         device_memory: Whether peak memory of an accelerator can be read.
+        energy_source: What energy is measured by, see `rheostat.measure.probes.energy_meter`; None where it cannot
+            be measured. It may be an estimate where there is no counter.
     """
 
     time: str
     energy: tuple[str, ...]
     energy_reason: str | None
     device_memory: bool
+    energy_source: str | None = None
 
 
 def machine(device: torch.device | str | None = None) -> dict[str, Any]:
@@ -123,7 +128,14 @@ def instruments() -> Instruments:
     """Return what can be measured on this machine."""
     counters = (*_rapl_counters(_POWERCAP), *(("nvml",) if _nvml_works() else ()))
     reason = None if counters else _why_no_energy(_POWERCAP)
-    return Instruments("wall clock, median of alternating pairs", counters, reason, torch.cuda.is_available())
+    meter = energy_meter("cuda" if torch.cuda.is_available() else "cpu", powercap=_POWERCAP)
+    return Instruments(
+        time="wall clock, median of alternating pairs",
+        energy=counters,
+        energy_reason=reason,
+        device_memory=torch.cuda.is_available(),
+        energy_source=None if isinstance(meter, Unavailable) else f"{meter.source} ({meter.provenance})",
+    )
 
 
 def matrix_product_rate(
