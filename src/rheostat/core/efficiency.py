@@ -11,17 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rheostat.core.errors import MeasurementError
+from rheostat.core.percentiles import PERCENTILES, Estimate, latency_percentiles, percentile, percentile_estimate
 from rheostat.core.traces import Trace
 
 __all__ = [
+    "PERCENTILES",
     "Energy",
+    "Estimate",
     "MemoryUse",
     "average_latency",
     "compression",
     "compute_utilisation",
     "cost_per_million_tokens",
     "inference_throughput",
+    "latency_percentiles",
     "memory_use",
+    "percentile",
+    "percentile_estimate",
     "sample_throughput",
     "training_throughput",
 ]
