@@ -41,7 +41,8 @@ addEventListener("load", () => setTimeout(() => {
     button.focus();
     button.click();
     orders.push({
-      column: word, direction: heads[column].getAttribute("aria-sort"), focused: document.activeElement === button, visible: button.checkVisibility(),
+      column: word, direction: heads[column].getAttribute("aria-sort"), focused: document.activeElement === button,
+      visible: button.checkVisibility(),
       sorted: heads.filter((head) => head.hasAttribute("aria-sort")).length, names: names(),
       values: [...table.tBodies[0].rows].map((row) => row.cells[column].dataset.v ?? null),
     });

@@ -46,6 +46,14 @@ def test_verdicts_show_both_values_and_the_ratio() -> None:
     assert rows["energy a token"][3:] == ["-", "unknown"]
 
 
+def test_a_ratio_has_its_interval() -> None:
+    a, b = metric("latency_p50", 0.4), metric("latency_p50", 0.2)
+
+    assert (
+        verdict_rows([Verdict("latency_p50", a, b, 0.5, 0.48, 0.52, "better")]).rows[0][3] == "0.500 (0.480 to 0.520)"
+    )
+
+
 def test_a_paired_ratio_says_so() -> None:
     a, b = metric("latency_p50", 0.4), metric("latency_p50", 0.2)
     row = verdict_rows([Verdict("latency_p50", a, b, 0.5, None, None, "better", paired=True)]).rows[0]

@@ -131,7 +131,7 @@ def _remark(group: Group, row: Measurement, plain: Measurement | None) -> str:
 def _least_memory(group: Group) -> list[tuple[str, str, str]]:
     name = next((n for n in ("memory_peak_device", "memory_peak_host") if any(value_of(r, n) for r in group.rows)), "")
     rows = [row for row in group.rows if value_of(row, name) is not None]
-    if len(rows) < 2:
+    if len({value_of(row, name) for row in rows}) < 2:
         return []
     least = min(rows, key=lambda row: value_of(row, name) or 0.0)
     text = group.scale(name).text(least.metrics[name])
