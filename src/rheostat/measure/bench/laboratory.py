@@ -21,16 +21,12 @@ from rheostat.measure.bench.plan import Model, checked_configuration, identify, 
 from rheostat.measure.bench.process import WorkError
 from rheostat.measure.bench.results import Surroundings, metrics_of
 from rheostat.measure.bench.session import Case, Found, Party, Texts, take_turns
-from rheostat.measure.probes import (
-    Conditions,
-    ConditionsWatch,
-    EnergyMeter,
-    Unavailable,
-    energy_meter,
-    idle_power,
-    machine,
-    machine_peak,
-)
+from rheostat.measure.probes import machine
+from rheostat.measure.probes.conditions import Conditions, ConditionsWatch
+from rheostat.measure.probes.energy import energy_meter, idle_power
+from rheostat.measure.probes.meter import EnergyMeter
+from rheostat.measure.probes.peak import machine_peak
+from rheostat.measure.probes.probe import Unavailable
 from rheostat.measure.quality import agreement, classification_metrics, language_metrics
 
 __all__ = ["BenchOptions", "BenchProgress", "Laboratory"]
@@ -66,12 +62,14 @@ class BenchOptions:
         fresh: Whether to measure that again, too.
         prices: Prices of an hour of the device.
         progress: Called before the first and after every measurement.
+        tasks: Tasks of lm-evaluation-harness, as `rheostat.measure.harness.Tasks` takes them; None for none.
     """
 
     out: Path | None = None
     fresh: bool = False
     prices: PriceTable = field(default_factory=PriceTable)
     progress: Callable[[BenchProgress], None] = lambda _: None
+    tasks: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +154,8 @@ class Laboratory:
         described: dict[str, Any] = {**self._workload.to_json(), "method": self._method.to_json()}
         if self._data is not None:
             described["data"] = {"split": self._data.split, "rows": len(self._data.rows), "sha256": digest(self._data)}
+        if self._options.tasks is not None:
+            described["tasks"] = dict(self._options.tasks)
         return _Plan(model, configuration, described, self._facts)
 
     def _measured(self, plans: Sequence[_Plan]) -> Generator[Measurement]:
@@ -188,6 +188,8 @@ class Laboratory:
                 take_turns(party, other, self._method.rounds, instruments.meter)
             party.read_peaks()
             party.judge()
+            if self._options.tasks is not None:
+                party.run_tasks(self._options.tasks)
             return self._record(plan, party, plain, instruments, (watch.conditions, time.monotonic() - start))
         except WorkError as failure:
             return plan.record(failure.status, reason=failure.reason)
@@ -223,9 +225,10 @@ class Laboratory:
                 self._quality(theirs, None, trained=plan.model.trained),
             ),
         )
+        tasks = {name: Metric.from_json(data) for name, data in party.found.tasks.items()}
         return plan.record(
             "ok",
-            metrics=metrics_of(party.found, around),
+            metrics={**metrics_of(party.found, around), **tasks},
             samples=_samples(party),
             conditions={**self._conditions(party, conditions), "seconds": seconds},
             notes=_notes(conditions, plan),
@@ -257,7 +260,7 @@ class Laboratory:
             "dtype": found.loaded["dtype"],
             "techniques": found.loaded["techniques"],
             "report": found.described["report"],
-            "lost_ticks": found.lost,
+            "lost_ticks": 1 - found.ticks[1] / found.ticks[0],
             "baselines": self._simple(),
         }
 

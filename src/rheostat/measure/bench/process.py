@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any
 
@@ -44,16 +44,16 @@ class MeasuredProcess:
     Args:
         memory_limit: Most bytes of resident memory; None for no limit.
         threads: Threads of torch; None for its own choice.
-        resident: Returns the resident bytes of a process by its number.
+        command: What to run; None for `rheostat.measure.bench.worker`.
     """
 
     def __init__(
         self,
         memory_limit: int | None = None,
         threads: int | None = None,
-        resident: Callable[[int], int | None] | None = None,
+        command: Sequence[str] | None = None,
     ) -> None:
-        self._limit, self._resident = memory_limit, resident or resident_bytes
+        self._limit = memory_limit
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         # What this process can import, that one can: also where the package is not installed.
         paths = os.pathsep.join(path for path in sys.path if path)
@@ -61,7 +61,7 @@ class MeasuredProcess:
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rheostat.measure.bench.worker"],
+            command or [sys.executable, "-m", "rheostat.measure.bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -98,6 +98,8 @@ class MeasuredProcess:
         Raises:
             WorkError: If it fails, takes too long, or takes too much memory; the process is gone after the last two.
         """
+        if self._errors.closed:
+            raise WorkError("failed", "its process has ended")
         line = json.dumps({"order": order, **values}).encode() + b"\n"
         try:
             if self._process.stdin is None:
@@ -141,7 +143,7 @@ class MeasuredProcess:
         return line
 
     def _check_memory(self) -> None:
-        held = None if self._limit is None else self._resident(self.pid)
+        held = None if self._limit is None else resident_bytes(self.pid)
         if held is not None and self._limit is not None and held > self._limit:
             self.close()
             raise WorkError("out-of-memory", f"it held {_gibibytes(held)} where {_gibibytes(self._limit)} were allowed")

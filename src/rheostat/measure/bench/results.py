@@ -118,7 +118,7 @@ def _resampled(name: str, rounds: Sequence[Any], statistic: Callable[[Sequence[A
 
 def _memory(found: Found) -> dict[str, Metric]:
     peak, running = found.peaks
-    resident = found.warmed["resident"]
+    resident = found.loaded["resident_after"]
     means = [(trace.mean(), trace.duration) for trace in found.memory]
     time = sum(duration for _, duration in means)
     average = sum(mean * duration for mean, duration in means) / time
@@ -196,7 +196,7 @@ def _compression(found: Found, around: Surroundings) -> dict[str, Metric]:
         names = ("compression_nominal", "compression_memory", "compression_disk")
         return {name: unavailable(name, f"the plain model did not run: {around.plain_reason}") for name in names}
     sizes: dict[str, tuple[float | None, float | None]] = {
-        "nominal": (plain.described["weights"], found.described["weights"]),
+        "nominal": (plain.described["bits"], found.described["bits"]),
         "memory": (_growth(plain), _growth(found)),
         "disk": (around.plain_disk, around.disk),
     }
@@ -206,7 +206,7 @@ def _compression(found: Found, around: Surroundings) -> dict[str, Metric]:
         if not before or not after:
             metrics[kind] = unavailable(kind, "a size is unknown")
             continue
-        source = "sizes of the tensors" if name == "nominal" else "resident memory" if name == "memory" else "files"
+        source = "bits of a weight" if name == "nominal" else "resident memory" if name == "memory" else "files"
         metrics[kind] = Metric(compression(before, after), "1", source=source)
         quality = _quality_pair(around)
         if quality is not None:

@@ -13,7 +13,9 @@ from rheostat.core.efficiency import Energy
 from rheostat.core.traces import Trace
 from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.process import MeasuredProcess, WorkError
-from rheostat.measure.probes import EnergyMeter, PeakResidentMemory, Probe, ProcessorTime, ResidentMemory, Sampler
+from rheostat.measure.probes.meter import EnergyMeter
+from rheostat.measure.probes.probe import PeakResidentMemory, Probe, ProcessorTime, ResidentMemory
+from rheostat.measure.probes.sampler import Sampler
 
 __all__ = ["Case", "Found", "Party", "Texts", "take_turns"]
 
@@ -59,6 +61,7 @@ class Found:
         warmed: Reply to ``warm``.
         described: Reply to ``describe``.
         answers: Reply to ``judge``; None where quality was not judged.
+        tasks: Reply to ``tasks``: metrics as plain data.
         turns: For each round the passes, each a list of seconds by phase, one a request.
         turn_seconds: Wall-clock seconds of each turn.
         memory: Trace of resident memory of each turn.
@@ -66,13 +69,14 @@ class Found:
         busy_seconds: Processor time over all turns.
         energy: Energy over all turns; None where it cannot be read.
         peaks: Most resident bytes in the life of the process, and after warm-up; None where unknown.
-        lost: Largest share of lost readings in a turn.
+        ticks: Readings of memory that were due, and those taken in time, over all turns.
     """
 
     loaded: dict[str, Any] = field(default_factory=dict)
     warmed: dict[str, Any] = field(default_factory=dict)
     described: dict[str, Any] = field(default_factory=dict)
     answers: dict[str, Any] | None = None
+    tasks: dict[str, Any] = field(default_factory=dict)
     turns: list[list[list[dict[str, float]]]] = field(default_factory=list)
     turn_seconds: list[float] = field(default_factory=list)
     memory: list[Trace] = field(default_factory=list)
@@ -80,7 +84,7 @@ class Found:
     busy_seconds: float = 0.0
     energy: Energy | None = None
     peaks: tuple[float | None, float | None] = (None, None)
-    lost: float = 0.0
+    ticks: tuple[int, int] = (0, 0)
 
 
 class Party:
@@ -165,7 +169,7 @@ class Party:
         found = self.found
         found.busy_seconds += clock.read() - before
         found.memory.append(sampler.trace(probes[0].name))
-        found.lost = max(found.lost, sampler.lost)
+        found.ticks = (found.ticks[0] + sampler.ticks_wanted, found.ticks[1] + sampler.ticks_taken)
         found.turns.append(reply["passes"])
         found.turn_seconds.append(sampler.elapsed)
         return _median([sum(one["latency"] for one in requests) for requests in reply["passes"]])
@@ -174,6 +178,10 @@ class Party:
         """Let it answer the rows that quality is judged on; once."""
         if self.found.answers is None and self._texts.judged is not None:
             self.found.answers = self.ask("judge")["answers"]
+
+    def run_tasks(self, tasks: Mapping[str, Any]) -> None:
+        """Let it do tasks of lm-evaluation-harness."""
+        self.found.tasks = self.ask("tasks", tasks=dict(tasks))["metrics"]
 
     def read_peaks(self) -> None:
         """Read the peaks of resident memory, before the process judges or ends."""

@@ -20,9 +20,10 @@ from rheostat.models.sources import length_limit, load_model
 from rheostat.techniques import Handle
 from rheostat.techniques.configuration import configure
 
-__all__ = ["Subject", "load_subject"]
+__all__ = ["Subject", "load_subject", "nominal_bits"]
 
 _LONGEST = 512
+_BITS = {"fp32": 32.0, "bf16": 16.0, "fp16": 16.0, "int8": 8.0, "int8-weight": 8.0, "int4": 4.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +90,10 @@ def load_subject(
         ready = Subject(model, tokenizer, handle, longest, task, names, 0.0)  # type: ignore[arg-type]
         ready.wait()
     return Subject(model, tokenizer, handle, longest, ready.task, names, time.perf_counter() - start)
+
+
+def nominal_bits(subject: Subject) -> float:
+    """Return the bits of a weight by the name of its precision; what stays as it is, embeddings say, is not counted."""
+    plain = float(torch.finfo(subject.model.dtype).bits)
+    named = [_BITS[technique.precision] for technique in subject.handle.techniques if hasattr(technique, "precision")]
+    return min([plain, *named])

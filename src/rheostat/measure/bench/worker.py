@@ -1,6 +1,7 @@
 """The measured process: it does what it is told on standard input, one JSON line an order, and measures itself.
 
-Run: python -m rheostat.measure.bench.worker. Orders: ``load``, ``warm``, ``turn``, ``describe``, ``judge``.
+Run: python -m rheostat.measure.bench.worker. Orders: ``load``, ``warm``, ``turn``, ``describe``, ``judge``,
+``tasks``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from rheostat.core.text import Split
 from rheostat.core.workload import Workload
 from rheostat.measure.bench.judging import judge
 from rheostat.measure.bench.process import resident_bytes
-from rheostat.measure.bench.subject import load_subject
+from rheostat.measure.bench.subject import load_subject, nominal_bits
 from rheostat.measure.bench.works import Work, make_work
-from rheostat.measure.probes import PeakResidentMemory
+from rheostat.measure.probes.probe import PeakResidentMemory
 from rheostat.models.low_precision import weight_bytes
 
 __all__ = ["main"]
@@ -78,7 +79,6 @@ class Workbench:
             "times": times,
             "peak": peak,
             "peak_reset": PeakResidentMemory(pid).reset(),
-            "resident": resident_bytes(pid),
         }
 
     def turn(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -100,12 +100,20 @@ class Workbench:
             "cache": work.cache(requests[0]),
             "weights": weight_bytes(work.subject.model),
             "parameters": sum(parameter.numel() for parameter in work.subject.model.parameters()),
+            "bits": nominal_bits(work.subject),
             "report": work.subject.handle.report(),
         }
 
     def judge(self, order: dict[str, Any]) -> dict[str, Any]:
         """Answer the rows that quality is judged on."""
         return {"answers": judge(self.work.subject, self.work.workload, self._splits["judged"])}
+
+    def tasks(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Run tasks of lm-evaluation-harness."""
+        from rheostat.measure.harness import Tasks, run_tasks
+
+        found = run_tasks(self.work.subject, Tasks(**{**order["tasks"], "names": tuple(order["tasks"]["names"])}))
+        return {"metrics": {name: metric.to_json() for name, metric in found.items()}}
 
     @property
     def work(self) -> Work:
@@ -123,7 +131,7 @@ def main() -> None:
     _volunteer()
     bench = Workbench()
     orders: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-        name: getattr(bench, name) for name in ("load", "warm", "turn", "describe", "judge")
+        name: getattr(bench, name) for name in ("load", "warm", "turn", "describe", "judge", "tasks")
     }
     for line in sys.stdin:
         order = json.loads(line)

