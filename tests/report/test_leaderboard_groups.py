@@ -60,6 +60,16 @@ def test_the_plain_model_is_the_one_that_all_are_measured_against() -> None:
     assert speed_verdict(plain) == ""
 
 
+def test_a_record_can_say_that_it_is_the_plain_model() -> None:
+    noisy = {"speedup": Metric(1.003, "1", 0.99, 1.01)}
+    same = {"speedup": Metric(1.0, "1", 1.0, 1.0)}
+
+    assert is_plain(row({}, metrics=noisy, conditions={"plain": True}))
+    assert not is_plain(row({}, metrics=same, conditions={"plain": False}))
+    assert not is_plain(row({}, "failed", conditions={"plain": True}))
+    assert not is_plain(row({}, metrics=noisy))
+
+
 def test_the_front_is_what_nothing_beats_in_both() -> None:
     front = front_of(grouped(classifiers())[0])
 

@@ -73,11 +73,14 @@ def grouped(measurements: Sequence[Measurement]) -> list[Group]:
 
 
 def is_plain(measurement: Measurement) -> bool:
-    """Say whether this is the plain model: it is what every speed-up is measured against, so its own is exactly 1."""
+    """Say whether this is the plain model, which every speed-up is measured against.
+
+    ``plain`` of its conditions says so; in records without it, a speed-up of exactly 1.
+    """
+    if measurement.status != "ok" or "plain" in measurement.conditions:
+        return measurement.status == "ok" and measurement.conditions["plain"] is True
     speedup = measurement.metrics.get("speedup")
-    if measurement.status != "ok" or speedup is None:
-        return False
-    return speedup.value == 1 and speedup.low in (None, 1) and speedup.high in (None, 1)
+    return speedup is not None and speedup.value == 1 and speedup.low in (None, 1) and speedup.high in (None, 1)
 
 
 def plain_of(group: Group) -> Measurement | None:

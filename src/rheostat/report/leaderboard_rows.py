@@ -9,13 +9,13 @@ from rheostat.core.comparison import Verdict
 from rheostat.core.measurement import Measurement
 from rheostat.report.leaderboard_groups import (
     BASELINE_NAMES,
-    QUALITY,
     Group,
     baselines_of,
     configuration_text,
     grouped,
     is_plain,
     metrics_of,
+    quality_of,
     speed_verdict,
     status_text,
 )
@@ -23,11 +23,9 @@ from rheostat.report.scales import kind_of, scale_for
 
 __all__ = ["Rows", "leaderboard_rows", "verdict_rows"]
 
-_MAIN = (
-    "speedup", *QUALITY, "latency_p50", "latency_p95", "ttft_p50", "tpot_p50", "throughput_tokens",
-    "memory_peak_device", "memory_peak_host", "energy_per_token",
-)  # fmt: skip
-_WITH_INTERVAL = frozenset({"speedup", *QUALITY})
+_TIMES = (("ttft_p50", "tpot_p50"), ("latency_p50", "latency_p95"))
+_REST = ("memory_peak_device", "memory_peak_host", "energy_per_token", "energy_per_sample")
+"""What a terminal has room for beside speed-up and quality: the first times that are there, two of the rest."""
 
 
 class Rows(NamedTuple):
@@ -36,7 +34,7 @@ class Rows(NamedTuple):
     Attributes:
         title: Its heading.
         columns: Heads; one that starts with ``>`` stands at the right, for numbers.
-        rows: The cells, as many in a row as there are heads.
+        rows: The cells, as many in a row as there are heads; an interval stands on a second line.
     """
 
     title: str
@@ -64,8 +62,7 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> Rows:
 
 
 def _group_rows(group: Group) -> Rows:
-    there, _ = metrics_of(group)
-    names = [name for name in _MAIN if name in there]
+    names = _main_metrics(group)
     columns = ["configuration", *(f">{group.kind(name).title}" for name in names), "remark"]
     rows = [
         [configuration_text(row.configuration), *(_cell(group, row, name) for name in names), _remark(row)]
@@ -77,6 +74,13 @@ def _group_rows(group: Group) -> Rows:
     return Rows(group.title, columns, rows)
 
 
+def _main_metrics(group: Group) -> list[str]:
+    there, _ = metrics_of(group)
+    times = next((pair for pair in _TIMES if pair[0] in there), ())
+    rest = [name for name in _REST if name in there][:2]
+    return [name for name in ("speedup", quality_of(group), *times, *rest) if name in there]
+
+
 def _cell(group: Group, row: Measurement, name: str) -> str:
     metric = row.metrics.get(name)
     if metric is None:
@@ -84,7 +88,10 @@ def _cell(group: Group, row: Measurement, name: str) -> str:
     if metric.value is None:
         return "unavailable"
     scale = group.scale(name)
-    return scale.full(metric) if name in _WITH_INTERVAL else scale.text(metric)
+    if name not in ("speedup", quality_of(group)):
+        return scale.text(metric)
+    # The interval has a line of its own, as on the page: side by side they would be folded anywhere.
+    return "\n".join(filter(None, (scale.text(metric), scale.ends(metric))))
 
 
 def _remark(row: Measurement) -> str:

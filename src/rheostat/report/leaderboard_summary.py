@@ -22,11 +22,15 @@ from rheostat.report.wording import allowance_text, loss_text, nearly_as_good
 __all__ = ["cards_of", "condition_facts", "conditions_of", "dates_of", "remarks_of", "warnings_of"]
 
 _TIMES = ("started", "finished")
+_ELSEWHERE = (*_TIMES, "plain")
 _MOST_VALUES = 4
 _LABELS = {
     "others": "processors used by other programs",
     "stolen": "processors used by other virtual machines",
+    "warmup": "warm-up requests",
     "warmup requests": "warm-up requests",
+    "passes": "passes over the requests in a round",
+    "lost ticks": "samples lost",
     "load before": "load average before",
     "load after": "load average after",
     "seconds": "duration",
@@ -162,7 +166,7 @@ def _flat(facts: Mapping[str, Any], before: str = "", *, warnings: bool = False)
         label = f"{before}{name.replace('_', ' ')}"
         if isinstance(value, Mapping) and name != "baselines":
             rows += _flat(value, f"{label}: ", warnings=warnings)
-        elif isinstance(value, str | int | float) and name not in _TIMES and (name == "warning") == warnings:
+        elif isinstance(value, str | int | float) and name not in _ELSEWHERE and (name == "warning") == warnings:
             rows.append((_LABELS.get(label, label), value))
     return rows
 
@@ -179,7 +183,7 @@ def _summed_up(name: str, values: Sequence[Any]) -> str:
 def _number(name: str, value: float) -> str:
     if name.startswith("clock") and value > 1e6:
         return f"{value / 1e9:.2f} GHz"
-    if name.startswith("processors used"):
+    if name.startswith("processors used") or name == "samples lost":
         return f"{value * 100:.1f} %"
     if name.startswith("duration") or name == "limit of time":
         return f"{value:.4g} s"

@@ -33,7 +33,8 @@ class Scale:
     Attributes:
         factor: A value is divided by this.
         unit: What is written behind it; ``%`` and words stand after a blank, ``x`` does not.
-        decimals: Fixed number of decimals; None: three significant digits, more where the interval is narrow.
+        decimals: Fixed number of decimals; None: three significant digits, and up to two more where the ends of the
+            interval would look the same.
     """
 
     factor: float
@@ -59,17 +60,17 @@ class Scale:
         return number + (self.unit if self.unit in ("", "x") else f"\N{NO-BREAK SPACE}{self.unit}")
 
     def _number(self, value: float, metric: Metric) -> str:
-        middle = (metric.value or 0.0) / self.factor
-        low, high = metric.low or 0.0, metric.high or 0.0
-        spread = (high - low) / 2 / self.factor
-        return f"{value / self.factor:,.{self._decimals(middle, spread)}f}"
+        return f"{value / self.factor:,.{self._decimals(metric)}f}"
 
-    def _decimals(self, middle: float, spread: float) -> int:
+    def _decimals(self, metric: Metric) -> int:
+        middle = (metric.value or 0.0) / self.factor
         if self.decimals is not None and (abs(middle) >= 0.1 or middle == 0):
             return self.decimals
-        three = 2 - _magnitude(middle)
-        wanted = max(three, -_magnitude(spread)) if spread else three
-        return min(max(wanted, 0), max(three + 2, 0))
+        three = max(2 - _magnitude(middle), 0)
+        if metric.low is None or metric.high is None or metric.low == metric.high:
+            return three
+        low, high = metric.low / self.factor, metric.high / self.factor
+        return next((n for n in (three, three + 1) if f"{low:.{n}f}" != f"{high:.{n}f}"), three + 2)
 
 
 def scale_for(kind: MetricKind, metrics: Iterable[Metric]) -> Scale:
