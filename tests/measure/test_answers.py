@@ -89,6 +89,12 @@ def test_low_precision_is_judged_in_full(language_model, book):
     assert any((loss * 2**6) % 1 for loss in low.losses)
 
 
+def test_a_classifier_in_low_precision_is_judged_in_full(classifier):
+    classifier.model.to(torch.bfloat16)
+    found = answers_of_classifier(classifier, make_split(12, 5), {"tokens": 0.5})
+    assert any((share * 2**9) % 1 for share in found.confidences)
+
+
 def test_neutral_is_what_is_in_force(language_model):
     assert is_neutral(language_model)
     assert not is_neutral(language_model, {"tokens": 0.5})

