@@ -232,11 +232,10 @@ def _baseline_row(name: str, values: Mapping[str, Metric], columns: Sequence[_Co
 
 def _legend(group: Group, names: Sequence[str]) -> str:
     used = {row.metrics[name].provenance for row in group.rows for name in names if name in row.metrics}
-    marks = [f"<sup>{_MARKS[each]}</sup> {words}" for each, words in _MARK_WORDS.items() if each in used]
-    marks.append("no mark: read off a counter or a clock")
+    marks = "".join(f"<sup>{_MARKS[each]}</sup> {words}. " for each, words in _MARK_WORDS.items() if each in used)
     return (
-        '<p class="soft small">Below a value: its 95 % interval. '
-        f"{'; '.join(marks)}. Point at a number for its instrument, or follow the name of its configuration.</p>"
+        f'<p class="soft small">Below a value: its 95 % interval. {marks}Without a mark: read off a counter or a clock. '
+        "Point at a number for its instrument, or follow the name of its configuration.</p>"
     )
 
 

@@ -11,7 +11,7 @@ from rheostat.core.metrics import Metric
 __all__ = ["Whiskers"]
 
 _WIDTH, _HEIGHT, _EDGE, _ROOM = 150, 20, 14, 30
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_TICKS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 100, 300, 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Whiskers:
             bar = _line(left, right, middle, middle) + "".join(
                 _line(end, end, middle - 4, middle + 4) for end in (left, right)
             )
-        dot = f'<circle cx="{self._place(metric.value):.1f}" cy="{middle:g}" r="3.2"/>'
+        dot = f'<circle cx="{self._place(metric.value):.1f}" cy="{middle:g}" r="2.4"/>'
         return _svg(_HEIGHT, look, self._one(_HEIGHT) + bar + dot)
 
     def axis(self) -> str:
