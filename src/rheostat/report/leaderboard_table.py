@@ -234,7 +234,7 @@ def _legend(group: Group, names: Sequence[str]) -> str:
     used = {row.metrics[name].provenance for row in group.rows for name in names if name in row.metrics}
     marks = "".join(f"<sup>{_MARKS[each]}</sup> {words}. " for each, words in _MARK_WORDS.items() if each in used)
     return (
-        f'<p class="soft small">Below a value: its 95 % interval. {marks}Without a mark: read off a counter or a clock. '
+        f'<p class="soft small">Below a value: its 95 % interval. {marks}Without a mark: from a counter or a clock. '
         "Point at a number for its instrument, or follow the name of its configuration.</p>"
     )
 
