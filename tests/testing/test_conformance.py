@@ -16,9 +16,9 @@ from rheostat.models import families as families_module
 from rheostat.models.families import Family, families
 from rheostat.models.flow import Cut
 from rheostat.models.scoring import Attended, Scorer
-from rheostat.techniques import Technique, TokenPruning, techniques
+from rheostat.techniques import Cutting, Technique, TokenPruning, techniques
 from rheostat.testing import tiny_model
-from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique
+from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique, checks_of
 from rheostat.testing.reference import column_sum
 
 SCORES = {TokenPruning: column_sum}
@@ -29,9 +29,10 @@ def label(value: Any) -> str:
     return value.model_type if isinstance(value, Family) else value.name
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=label)
 @pytest.mark.parametrize("family", families(), ids=label)
-@pytest.mark.parametrize("technique", techniques(), ids=label)
+@pytest.mark.parametrize(
+    ("technique", "check"), [(kind, check) for kind in techniques() for check in checks_of(kind())], ids=label
+)
 def test_every_technique_keeps_every_promise_on_every_family(
     technique: type[Technique], family: Family, check: Check
 ) -> None:
@@ -48,7 +49,7 @@ def test_every_scorer_keeps_every_promise(scorer: str) -> None:
 
 
 @dataclass(frozen=True)
-class Pruning(Technique):
+class Pruning(Cutting):
     """Token pruning that a fault can be planted in."""
 
     name: ClassVar[str] = "faulty"

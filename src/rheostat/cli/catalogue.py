@@ -8,6 +8,7 @@ from rheostat.cli import heavy
 from rheostat.cli.command import Command, JsonOption
 from rheostat.cli.output import Reply, table
 from rheostat.core.dial import Dial
+from rheostat.core.knob import Knob
 
 __all__ = ["COMMANDS"]
 
@@ -36,11 +37,16 @@ def _techniques(options: JsonOption) -> Reply:
             "stage": kind.stage,
             "summary": kind.summary,
             "dials": [_dial(dial) for dial in kind.dials],
+            "knobs": [_knob(knob) for knob in kind.knobs],
         }
         for kind in heavy.techniques()
     ]
-    cells = [(row["name"], row["stage"], _dials_words(row["dials"]), row["summary"]) for row in rows]
-    return Reply({"techniques": rows}, (table("Techniques", ("technique", "stage", "dials", "what it does"), cells),))
+    cells = [
+        (row["name"], row["stage"], _dials_words(row["dials"]), _knobs_words(row["knobs"]), row["summary"])
+        for row in rows
+    ]
+    heads = ("technique", "stage", "dials", "knobs", "what it does")
+    return Reply({"techniques": rows}, (table("Techniques", heads, cells),))
 
 
 def _dial(dial: Dial) -> dict[str, Any]:
@@ -57,6 +63,14 @@ def _dials_words(dials: list[dict[str, Any]]) -> str:
     return "\n".join(f"{dial['name']} in {dial['range']}, neutral {dial['neutral']:g}" for dial in dials) or "none"
 
 
+def _knob(knob: Knob) -> dict[str, Any]:
+    return {"name": knob.name, "what": knob.what, "domain": knob.domain, "neutral": knob.neutral}
+
+
+def _knobs_words(knobs: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{knob['name']}: {knob['domain']}" for knob in knobs) or "none"
+
+
 COMMANDS = (
     Command(
         name="models",
@@ -70,7 +84,7 @@ COMMANDS = (
         name="techniques",
         run=_techniques,
         options=JsonOption,
-        summary="List the techniques and their dials: name, range and neutral value (the plain model).",
+        summary="List the techniques with their dials and knobs: names, values they take, and neutral ones (the plain model).",
         examples=("rheostat techniques",),
         panel="Look",
     ),

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from rheostat.techniques.contract import Technique
+from rheostat.techniques.configuration import checked_configuration, configure, neutral_configuration
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Technique
 from rheostat.techniques.handle import Handle, attach
+from rheostat.techniques.inference.precision import Precision
 from rheostat.techniques.inference.tokens import TokenPruning
 from rheostat.techniques.registry import technique_from_json, techniques
 
-__all__ = ["Handle", "Technique", "TokenPruning", "attach", "technique_from_json", "techniques"]
+__all__ = [
+    "Conversion",
+    "Converted",
+    "Cutting",
+    "Handle",
+    "Precision",
+    "Technique",
+    "TokenPruning",
+    "attach",
+    "checked_configuration",
+    "configure",
+    "neutral_configuration",
+    "technique_from_json",
+    "techniques",
+]

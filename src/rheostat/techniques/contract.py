@@ -8,29 +8,50 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch import nn
 
 from rheostat.core.dial import Dial
+from rheostat.core.knob import Knob
 from rheostat.models.flow import Cut
 
-__all__ = ["Technique"]
+__all__ = ["Conversion", "Converted", "Cutting", "Technique"]
 
 
 class Technique(ABC):
     """One efficiency method: frozen settings, and dials that are turned at run time.
 
-    Subclasses are final frozen dataclasses, one a file; see CONTRIBUTING.
+    Subclasses are final frozen dataclasses, one a file, of one of the two kinds: `Cutting` or `Conversion`.
 
     Attributes:
         name: What users call it.
         stage: When it acts.
         summary: One line for tables.
-        dials: The knobs that can be turned at run time.
+        dials: What can be turned at run time.
+        knobs: The settings that are chosen before it is put on; each has a field of the same name.
     """
 
     name: ClassVar[str]
     stage: ClassVar[Literal["architecture", "finetuning", "inference"]]
     summary: ClassVar[str]
-    dials: ClassVar[tuple[Dial, ...]]
+    dials: ClassVar[tuple[Dial, ...]] = ()
+    knobs: ClassVar[tuple[Knob, ...]] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a setting outside the domain of its knob."""
+        for knob in self.knobs:
+            knob.check(getattr(self, knob.name))
+
+    def neutral(self) -> dict[str, float]:
+        """Return the settings at which the model is the plain one."""
+        return {dial.name: dial.neutral for dial in self.dials}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the technique's name and settings as plain data."""
+        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+
+
+class Cutting(Technique):
+    """A technique that drops hidden states between attention and feed-forward; a model wears at most one."""
 
     @abstractmethod
     def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:
@@ -42,10 +63,51 @@ class Technique(ABC):
             marked: Positions the caller protects, bool ``[batch, length]``.
         """
 
-    def neutral(self) -> dict[str, float]:
-        """Return the settings at which the model is the plain one."""
-        return {dial.name: dial.neutral for dial in self.dials}
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the technique's name and settings as plain data."""
-        return {"name": self.name, **asdict(self)}  # type: ignore[call-overload]
+class Conversion(Technique):
+    """A technique that changes the modules of a model when it is put on, for instance to a lower precision.
+
+    With every knob at neutral it changes nothing. Elsewhere the model is not the plain one bit for bit, so that a
+    conversion states how far off it may be.
+    """
+
+    @property
+    @abstractmethod
+    def error_bound(self) -> float:
+        """Largest relative error it states: ‖other output - plain output‖ / ‖plain output‖ over the real positions.
+
+        It holds for the tiny models of `rheostat.testing`, and the conformance suite checks it there. Errors add up
+        over depth and depend on the weights: what a real model loses is measured, not stated.
+        """
+
+    @abstractmethod
+    def convert(self, model: nn.Module) -> Converted:
+        """Change the modules of a model, in place; leave it as it was where that fails.
+
+        Raises:
+            SettingError: If the model was converted before, or cannot be.
+        """
+
+
+class Converted(ABC):
+    """What a conversion did to one model."""
+
+    @abstractmethod
+    def take_off(self) -> None:
+        """Put the very same modules, parameters and buffers back; only called while the originals are kept."""
+
+    @abstractmethod
+    def free(self) -> None:
+        """Let go of the originals, where that was asked for: called once, after everything was put on."""
+
+    @abstractmethod
+    def check_kept(self) -> None:
+        """Make sure that it can be taken off.
+
+        Raises:
+            RheostatError: If the originals were freed.
+        """
+
+    @abstractmethod
+    def report(self) -> dict[str, Any]:
+        """Return what was done and what was measured for it, as plain data for JSON."""

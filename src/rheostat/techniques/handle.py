@@ -13,10 +13,10 @@ from torch import nn
 
 from rheostat.core.dial import Dial, checked_settings
 from rheostat.core.errors import RheostatError, SettingError
-from rheostat.models.families import Family
+from rheostat.models.families import Family, locate
 from rheostat.models.flow import Cut, Flow
 from rheostat.models.wear import Director, Worn, wear
-from rheostat.techniques.contract import Technique
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Technique
 from rheostat.techniques.registry import make_technique
 
 __all__ = ["Handle", "attach"]
@@ -38,23 +38,35 @@ class Handle:
 
     Args:
         model: The model, which stays an ordinary Transformers model.
-        technique: The technique it wears.
+        techniques: The techniques it wears: conversions in the order in which they go on, and at most one that cuts.
+
+    Attributes:
+        model: The model.
+        techniques: All that it wears, conversions first.
+        technique: The one that cuts; else the first conversion, which has no dials.
     """
 
-    def __init__(self, model: nn.Module, technique: Technique) -> None:
-        self.model, self.technique = model, technique
-        self._settings = technique.neutral()
+    def __init__(self, model: nn.Module, *techniques: Technique) -> None:
+        conversions, self._cutting = _sorted(techniques)
+        self.model = model
+        self.techniques = conversions if self._cutting is None else (*conversions, self._cutting)
+        self.technique: Technique = self._cutting or self.techniques[0]
+        self._settings = self.technique.neutral()
         self._override: ContextVar[_Override | None] = ContextVar("rheostat_override", default=None)
         self._last: _LastFlow = _LastFlow()
-        self._worn: Worn | None = wear(model, _HandleDirector(self))
+        self._worn: Worn | None = None
+        self._converted: list[Converted] = []
+        self._on = True
+        self._put_on(conversions)
 
     def __repr__(self) -> str:
-        state = "detached" if self._worn is None else ", ".join(f"{k}={v:g}" for k, v in self.settings.items())
-        return f"Handle({type(self.model).__name__}, {self.technique!r}, {state})"
+        worn = ", ".join(repr(technique) for technique in self.techniques)
+        settings = "".join(f", {name}={value:g}" for name, value in self.settings.items())
+        return f"Handle({type(self.model).__name__}, {worn}{settings if self._on else ', detached'})"
 
     @property
     def dials(self) -> tuple[Dial, ...]:
-        """The dials that can be turned."""
+        """The dials that can be turned; none where the model wears conversions only."""
         return self.technique.dials
 
     @property
@@ -63,8 +75,10 @@ class Handle:
 
         Raises:
             RheostatError: If the handle was detached.
+            UnsupportedModelError: If the model wears conversions only, and its family is not known.
         """
-        return self._attached().located.family
+        self._check_on()
+        return locate(self.model).family if self._worn is None else self._worn.located.family
 
     @property
     def settings(self) -> dict[str, float]:
@@ -78,7 +92,7 @@ class Handle:
         Raises:
             SettingError: If a dial is unknown or a value out of range; nothing changes then.
         """
-        self._attached()
+        self._check_on()
         self._settings = {**self._settings, **checked_settings(self.dials, dials)}
 
     @contextmanager
@@ -92,7 +106,7 @@ class Handle:
         Raises:
             SettingError: If a dial is unknown or a value out of range.
         """
-        self._attached()
+        self._check_on()
         outer = self._override.get() or _Override({}, None)
         inner = {**outer.settings, **checked_settings(self.dials, dials)}
         token = self._override.set(_Override(inner, _checked_mask(protect) if protect is not None else outer.marked))
@@ -120,41 +134,76 @@ class Handle:
             )
         return flow.survivors()
 
+    def report(self) -> list[dict[str, Any]]:
+        """Return, for each conversion in order, what it did to the model and what was measured for it.
+
+        The entries are plain data for JSON; see the technique, for instance
+        `rheostat.techniques.inference.precision.Precision`, for what they hold.
+        """
+        return [{**converted.report()} for converted in self._converted]
+
     def detach(self) -> None:
-        """Take the technique off: the very same model again. Detaching twice does nothing."""
+        """Take everything off, in reverse order: the very same model again. Detaching twice does nothing.
+
+        Raises:
+            RheostatError: If a conversion has freed the originals; everything stays on then.
+        """
+        if not self._on:
+            return
+        for converted in self._converted:
+            converted.check_kept()
+        self._take_off()
+
+    def _put_on(self, conversions: tuple[Conversion, ...]) -> None:
+        try:
+            for conversion in conversions:
+                self._converted.append(conversion.convert(self.model))
+            if self._cutting is not None:
+                self._worn = wear(self.model, _HandleDirector(self, self._cutting))
+        except BaseException:
+            self._take_off()
+            raise
+        # Only now: whatever fails before can still be undone.
+        for converted in self._converted:
+            converted.free()
+
+    def _take_off(self) -> None:
         if self._worn is not None:
             self._worn.take_off()
             self._worn = None
+        for converted in reversed(self._converted):
+            converted.take_off()
+        self._on = False
 
-    def _attached(self) -> Worn:
-        if self._worn is None:
+    def _check_on(self) -> None:
+        if not self._on:
             raise RheostatError("A detached handle turns nothing.", mend="Attach the technique again.")
-        return self._worn
 
-    def _cut(self) -> Cut | None:
+    def _asked(self) -> _Override | None:
+        """Return what a forward in this context is to run at; None for the plain model."""
         settings = self.settings
         # A copy of the model, made while it was attached, still asks this handle after it was detached.
-        if self._worn is None or settings == self.technique.neutral():
+        if not self._on or settings == self.technique.neutral():
             return None
         override = self._override.get()
-        return self._make_cut(settings, None if override is None else override.marked)
-
-    def _make_cut(self, settings: dict[str, float], marked: torch.Tensor | None) -> Cut:
-        decoder = self._attached().located.family.kind == "decoder"
-        return self.technique.cut(settings, decoder=decoder, marked=marked)
+        return _Override(settings, None if override is None else override.marked)
 
 
 class _HandleDirector(Director):
     """Lets a worn model ask its handle."""
 
-    def __init__(self, handle: Handle) -> None:
-        self._handle = handle
+    def __init__(self, handle: Handle, technique: Cutting) -> None:
+        self._handle, self._technique = handle, technique
 
     def cut(self) -> Cut | None:
-        return self._handle._cut()
+        asked = self._handle._asked()
+        return None if asked is None else self._make(asked.settings, asked.marked)
 
     def plain_cut(self) -> Cut:
-        return self._handle._make_cut(self._handle.technique.neutral(), None)
+        return self._make(self._technique.neutral(), None)
+
+    def _make(self, settings: dict[str, float], marked: torch.Tensor | None) -> Cut:
+        return self._technique.cut(settings, decoder=self._handle.family.kind == "decoder", marked=marked)
 
     def ran(self, flow: Flow | None) -> None:
         self._handle._last.set(flow)
@@ -176,25 +225,47 @@ class _LastFlow:
         return self._anywhere if here is None else here[0]
 
 
-def attach(model: nn.Module, technique: str | Technique = "tokens") -> Handle:
-    """Put a technique on a model, in place, and return the handle that turns its dials.
+def attach(model: nn.Module, *techniques: str | Technique) -> Handle:
+    """Put techniques on a model, in place, and return the handle that turns its dials.
+
+    Conversions go on first, in the order given, then the technique that cuts. If one cannot be put on, none stays on.
 
     Args:
         model: A Transformers model of a supported family, with any head, PEFT adapters or low-precision weights.
-        technique: A technique, or the name of one for its defaults.
+        techniques: Techniques, or names of some for their defaults; ``"tokens"`` where none is given.
 
     Returns:
-        The handle; at first every dial is at neutral, where the model is the plain one, bit for bit.
+        The handle; at first every dial is at neutral, where the model is the plain one, bit for bit, unless it wears
+        conversions.
 
     Raises:
         UnsupportedModelError: If the family or its set-up is not supported; with the reason and the list.
-        SettingError: If nobody knows the technique, or the model wears one already.
+        SettingError: If nobody knows a technique, if two of them are of one kind, or the model wears one already.
 
     Example:
         >>> handle = attach(model, "tokens")  # doctest: +SKIP
         >>> handle.set(tokens=0.8)  # doctest: +SKIP
     """
-    return Handle(model, make_technique(technique) if isinstance(technique, str) else technique)
+    made = [make_technique(each) if isinstance(each, str) else each for each in techniques or ("tokens",)]
+    return Handle(model, *made)
+
+
+def _sorted(techniques: tuple[Technique, ...]) -> tuple[tuple[Conversion, ...], Cutting | None]:
+    names = [technique.name for technique in techniques]
+    cutting = [technique for technique in techniques if isinstance(technique, Cutting)]
+    conversions = tuple(technique for technique in techniques if isinstance(technique, Conversion))
+    if len(set(names)) < len(names) or len(cutting) > 1:
+        raise SettingError(
+            "A model wears each technique once, and one that cuts at most.",
+            given=", ".join(names),
+            mend="Leave one of them out.",
+        )
+    if not techniques or len(conversions) + len(cutting) < len(techniques):
+        raise SettingError(
+            "A technique that goes on a model is a subclass of Cutting or Conversion.",
+            given=", ".join(type(technique).__name__ for technique in techniques) or "none",
+        )
+    return conversions, cutting[0] if cutting else None
 
 
 def _checked_mask(mask: Any) -> torch.Tensor:

@@ -13,7 +13,10 @@ from rheostat.techniques.contract import Technique
 
 __all__ = ["make_technique", "technique_from_json", "techniques"]
 
-_OWN = {"tokens": "rheostat.techniques.inference.tokens:TokenPruning"}
+_OWN = {
+    "tokens": "rheostat.techniques.inference.tokens:TokenPruning",
+    "precision": "rheostat.techniques.inference.precision:Precision",
+}
 ENTRY_POINTS = "rheostat.techniques"
 """Entry-point group under which other packages register techniques."""
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from rheostat.techniques import Technique, TokenPruning
-from rheostat.testing import promises
-from rheostat.testing.promises import Subject
+from rheostat.techniques import Conversion, Technique, TokenPruning
+from rheostat.testing import conversions, promises
+from rheostat.testing.looking import Subject
 from rheostat.testing.reference import Score, column_sum
 
-__all__ = ["CHECKS", "Check", "Subject", "check_family", "check_technique"]
+__all__ = ["CHECKS", "CONVERSION_CHECKS", "Check", "Subject", "check_family", "check_technique", "checks_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Check:
 
 
 def check_technique(technique: Technique, make_model: Callable[[], Any], *, score: Score | None = None) -> None:
-    """Run every check on a technique and a model; see `Subject` for the arguments.
+    """Run every check that a technique of its kind has to pass; see `Subject` for the arguments.
 
     Raises:
         AssertionError: At the first broken promise.
@@ -66,8 +66,13 @@ def check_technique(technique: Technique, make_model: Callable[[], Any], *, scor
         >>> from rheostat.testing import tiny_model
         >>> check_technique(TokenPruning(scorer="mean"), partial(tiny_model, "bert"))
     """
-    for check in CHECKS:
+    for check in checks_of(technique):
         check.run(Subject(technique, make_model, score))
+
+
+def checks_of(technique: Technique) -> tuple[Check, ...]:
+    """Return the checks for a technique of this kind."""
+    return CONVERSION_CHECKS if isinstance(technique, Conversion) else CHECKS
 
 
 def check_family(make_model: Callable[[], Any]) -> None:
@@ -94,4 +99,21 @@ CHECKS: tuple[Check, ...] = (
     Check("saving", promises.look_at_saving),
     Check("detaching", promises.look_at_detaching),
 )
-"""Every check, the quick ones first."""
+"""Every check of a technique that cuts, the quick ones first."""
+
+CONVERSION_CHECKS: tuple[Check, ...] = (
+    Check("knobs", conversions.look_at_knobs),
+    Check("json", promises.look_at_json),
+    Check("neutral", conversions.look_at_neutral_knobs),
+    Check("extremes", promises.look_at_extremes),
+    Check("bound", conversions.look_at_bound),
+    Check("rows", conversions.look_at_conversion_rows),
+    Check("gradients", conversions.look_at_gradients),
+    Check("generation", conversions.look_at_decoding),
+    Check("company", conversions.look_at_company),
+    Check("residue", promises.look_at_residue),
+    Check("saving", conversions.look_at_reloading),
+    Check("undoing", conversions.look_at_undoing),
+    Check("detaching", promises.look_at_detaching),
+)
+"""Every check of a conversion."""

@@ -7,24 +7,33 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rheostat.core.dial import Dial
 from rheostat.core.errors import SettingError
-from rheostat.techniques import Handle, Technique, TokenPruning, attach, technique_from_json, techniques
-from rheostat.testing.reference import Rule, Score, masked_reference
+from rheostat.techniques import Cutting, Handle, TokenPruning, attach, technique_from_json, techniques
+from rheostat.testing.looking import (
+    LENGTHS,
+    NEW_TOKENS,
+    Subject,
+    anatomy_of,
+    decoded,
+    ends_of,
+    is_close,
+    output_at,
+    output_of,
+    padded,
+    same_objects,
+    texts_of,
+    weights_of,
+)
+from rheostat.testing.reference import Rule, masked_reference
 
 __all__ = [
-    "LENGTHS",
-    "Subject",
     "look_at_cost",
     "look_at_detaching",
     "look_at_dials",
@@ -40,40 +49,6 @@ __all__ = [
     "look_at_training",
 ]
 
-LENGTHS = (21, 13, 6)
-"""Tokens of the three texts that checks run on."""
-
-_TOLERANCE = 1e-4
-_NEW_TOKENS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is checked.
-
-    Attributes:
-        technique: The technique.
-        make_model: Returns a new model at each call, always the same one, small, in eval mode and float32. Its first
-            output is one vector a position: hidden states, or the logits of a language model; language models are
-            also checked for generation. `rheostat.testing.tiny_model` makes such models.
-        score: How the slow reference scores a key, for a technique that drops states by attention; None leaves the
-            comparison with `rheostat.testing.masked_reference` out.
-    """
-
-    technique: Technique
-    make_model: Callable[[], Any]
-    score: Score | None = None
-
-    def middle(self) -> dict[str, Any]:
-        """Return settings at which the technique acts: every dial 40 % of the way from neutral to an end."""
-        return {dial.name: dial.neutral + 0.4 * (_ends(dial)[0] - dial.neutral) for dial in self.technique.dials}
-
-    def extremes(self) -> Iterator[dict[str, Any]]:
-        """Yield settings with one dial at one end of its range."""
-        for dial in self.technique.dials:
-            for end in _ends(dial):
-                yield {dial.name: end}
-
 
 def look_at_dials(subject: Subject) -> str | None:
     """Dials have names, a neutral value in their range, and refuse what lies outside it."""
@@ -85,7 +60,7 @@ def look_at_dials(subject: Subject) -> str | None:
         return f"neutral() is {technique.neutral()}, which is not what the dials say"
     handle = attach(subject.make_model(), technique)
     for dial in technique.dials:
-        for value in (dial.neutral, *_ends(dial)):
+        for value in (dial.neutral, *ends_of(dial)):
             handle.set(**{dial.name: value})
         before = handle.settings
         for value in (dial.low - 1.0, dial.high + 1.0, float("nan")):
@@ -112,21 +87,21 @@ def look_at_json(subject: Subject) -> str | None:
 def look_at_neutral(subject: Subject) -> str | None:
     """At neutral the model is the plain one, bit for bit."""
     model = subject.make_model()
-    inputs = _padded(_texts(model), "right")
+    inputs = padded(texts_of(model), "right")
     for graded in (True, False):
         with torch.set_grad_enabled(graded):
-            plain = _output(model, inputs)
+            plain = output_of(model, inputs)
             handle = attach(model, subject.technique)
-            if not torch.equal(_output(model, inputs), plain):
+            if not torch.equal(output_of(model, inputs), plain):
                 return "another output as soon as the technique was attached"
             for settings in (*subject.extremes(), subject.middle()):
                 handle.set(**settings)
-                _output(model, inputs)
+                output_of(model, inputs)
                 handle.set(**{dial.name: dial.neutral for dial in handle.dials})
-                if not torch.equal(_output(model, inputs), plain):
+                if not torch.equal(output_of(model, inputs), plain):
                     return f"another output at neutral, after {settings}"
             handle.detach()
-            if not torch.equal(_output(model, inputs), plain):
+            if not torch.equal(output_of(model, inputs), plain):
                 return "another output after the technique was detached"
     return None
 
@@ -136,11 +111,11 @@ def look_at_extremes(subject: Subject) -> str | None:
     model = subject.make_model()
     handle = attach(model, subject.technique)
     for side in ("right", "left"):
-        inputs = _padded(_texts(model), side)
-        plain, real = _output(model, inputs), inputs["attention_mask"].bool()
+        inputs = padded(texts_of(model), side)
+        plain, real = output_of(model, inputs), inputs["attention_mask"].bool()
         for settings in (*subject.extremes(), subject.middle()):
             with torch.no_grad(), handle.at(**settings):
-                found = _output(model, inputs)
+                found = output_of(model, inputs)
             if found.shape != plain.shape or not bool(torch.isfinite(found[real]).all()):
                 return f"at {settings} an output of shape {tuple(found.shape)}, or with numbers that are not finite"
     return None
@@ -149,10 +124,10 @@ def look_at_extremes(subject: Subject) -> str | None:
 def look_at_cost(subject: Subject) -> str | None:
     """The further a dial is from neutral, the less work there is."""
     model = subject.make_model()
-    inputs = _padded(_texts(model)[:1], "right")
+    inputs = padded(texts_of(model)[:1], "right")
     handle = attach(model, subject.technique)
     for dial in handle.dials:
-        for end in _ends(dial):
+        for end in ends_of(dial):
             path = [dial.neutral + share / 4 * (end - dial.neutral) for share in range(5)]
             costs = [_linear_work(model, handle, {dial.name: value}, inputs) for value in path]
             if any(later > earlier for earlier, later in pairwise(costs)) or costs[-1] >= costs[0]:
@@ -163,31 +138,31 @@ def look_at_cost(subject: Subject) -> str | None:
 def look_at_rows(subject: Subject) -> str | None:
     """A row's result depends on that row alone, not on its batch or its padding."""
     model = subject.make_model().double()
-    texts = _texts(model)
+    texts = texts_of(model)
     handle = attach(model, subject.technique)
     for settings in (subject.middle(), *subject.extremes()):
         with torch.no_grad(), handle.at(**settings):
-            alone = [(_output(model, _padded([text], "right"))[0], handle.survivors()) for text in texts]
+            alone = [(output_of(model, padded([text], "right"))[0], handle.survivors()) for text in texts]
             for side in ("right", "left"):
-                inputs = _padded(texts, side)
-                together, survivors = _output(model, inputs), handle.survivors()
+                inputs = padded(texts, side)
+                together, survivors = output_of(model, inputs), handle.survivors()
                 for row, (expected, expected_survivors) in enumerate(alone):
                     real = inputs["attention_mask"][row].bool()
                     start = int(real.int().argmax())
                     found = [[column - start for column in block[row]] for block in survivors]
                     if found != [block[0] for block in expected_survivors]:
                         return f"at {settings}, padded on the {side}, row {row} keeps other states than alone"
-                    if not _close(together[row][real], expected):
+                    if not is_close(together[row][real], expected):
                         return f"at {settings}, padded on the {side}, row {row} has another output than alone"
     return None
 
 
 def look_at_reference(subject: Subject) -> str | None:
     """Removing states gives what masking them gives."""
-    if subject.score is None:
+    if subject.score is None or not isinstance(subject.technique, Cutting):
         return None
     model = subject.make_model()
-    inputs = _padded(_texts(model), "right")
+    inputs = padded(texts_of(model), "right")
     real, settings = inputs["attention_mask"].bool(), subject.middle()
     handle = attach(model, subject.technique)
     cut = subject.technique.cut(settings, decoder=handle.family.kind == "decoder")
@@ -202,35 +177,37 @@ def look_at_reference(subject: Subject) -> str | None:
     )
     handle = attach(model.double(), subject.technique)
     with torch.no_grad(), handle.at(**settings):
-        found = _output(model, inputs)
+        found = output_of(model, inputs)
     if handle.survivors() != expected.survivors:
         return f"at {settings} other survivors than the reference's"
-    return None if _close(found[real], expected.logits[real]) else f"at {settings} another output than the reference's"
+    return (
+        None if is_close(found[real], expected.logits[real]) else f"at {settings} another output than the reference's"
+    )
 
 
 def look_at_nothing_dropped(subject: Subject) -> str | None:
     """The pruned path without anything to drop is the plain model."""
     model = subject.make_model()
-    inputs = _padded(_texts(model), "right")
+    inputs = padded(texts_of(model), "right")
     real = inputs["attention_mask"].bool()
     with torch.no_grad():
-        plain = _output(model, inputs)
+        plain = output_of(model, inputs)
         with attach(model, TokenPruning(floor=max(LENGTHS))).at(tokens=0.1):
-            found = _output(model, inputs)
-    return None if _close(found[real], plain[real]) else "another output, although every state was kept"
+            found = output_of(model, inputs)
+    return None if is_close(found[real], plain[real]) else "another output, although every state was kept"
 
 
 def look_at_training(subject: Subject) -> str | None:
     """Training takes the same states as inference, and gradients flow."""
     model = subject.make_model().double()
-    inputs = _padded(_texts(model), "right")
+    inputs = padded(texts_of(model), "right")
     real = inputs["attention_mask"].bool()
     handle = attach(model, subject.technique)
     with handle.at(**subject.middle()):
-        trained, survivors = _output(model, inputs), handle.survivors()
+        trained, survivors = output_of(model, inputs), handle.survivors()
         with torch.no_grad():
-            inferred = _output(model, inputs)
-        if survivors != handle.survivors() or not _close(trained.detach()[real], inferred[real]):
+            inferred = output_of(model, inputs)
+        if survivors != handle.survivors() or not is_close(trained.detach()[real], inferred[real]):
             return "another output with gradients than without"
         trained[real].square().sum().backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -243,16 +220,16 @@ def look_at_generation(subject: Subject) -> str | None:
     model = subject.make_model().double()
     if not model.can_generate():
         return None
-    texts = _texts(model)
+    texts = texts_of(model)
     handle = attach(model, subject.technique)
-    options = {"do_sample": False, "max_new_tokens": _NEW_TOKENS, "eos_token_id": None, "pad_token_id": 0}
-    inputs = _padded(texts, "left")
+    options = {"do_sample": False, "max_new_tokens": NEW_TOKENS, "eos_token_id": None, "pad_token_id": 0}
+    inputs = padded(texts, "left")
     del inputs["position_ids"]
     with torch.no_grad(), handle.at(**subject.middle()):
-        together = model.generate(**inputs, **options)[:, -_NEW_TOKENS:]
+        together = model.generate(**inputs, **options)[:, -NEW_TOKENS:]
         for row, text in enumerate(texts):
-            by_hand = _greedy(model, text[None])
-            if not torch.equal(model.generate(text[None], **options)[0, -_NEW_TOKENS:], by_hand):
+            by_hand = decoded(model, text[None])
+            if not torch.equal(model.generate(text[None], **options)[0, -NEW_TOKENS:], by_hand):
                 return f"text {row}: generate and decoding by hand on the cache give other tokens"
             if not torch.equal(together[row], by_hand):
                 return f"text {row}: other tokens in a batch than alone"
@@ -262,17 +239,17 @@ def look_at_generation(subject: Subject) -> str | None:
 def look_at_residue(subject: Subject) -> str | None:
     """A setting leaves nothing behind for the next."""
     model = subject.make_model()
-    inputs = _padded(_texts(model), "right")
+    inputs = padded(texts_of(model), "right")
     handle = attach(model, subject.technique)
     path = [subject.middle(), *subject.extremes()]
     with torch.no_grad():
-        first = [_at(model, handle, settings, inputs) for settings in path]
-        again = [_at(model, handle, settings, inputs) for settings in reversed(path)]
+        first = [output_at(model, handle, settings, inputs) for settings in path]
+        again = [output_at(model, handle, settings, inputs) for settings in reversed(path)]
         try:
             with handle.at(**path[0]):
                 model()
         except Exception:  # noqa: BLE001 - a forward without inputs fails; how is the model's business
-            again.append(_at(model, handle, path[-1], inputs))
+            again.append(output_at(model, handle, path[-1], inputs))
     expected = [*reversed(first), first[-1]]
     if len(again) == len(expected) and all(map(torch.equal, again, expected)):
         return None
@@ -287,7 +264,7 @@ def look_at_saving(subject: Subject) -> str | None:
         model.save_pretrained(plain)
         handle = attach(model, subject.technique)
         handle.set(**subject.middle())
-        _output(model, _padded(_texts(model), "right"))
+        output_of(model, padded(texts_of(model), "right"))
         model.save_pretrained(worn)
         for name in sorted({path.name for path in (*plain.iterdir(), *worn.iterdir())}):
             if not (plain / name).is_file() or not (worn / name).is_file():
@@ -300,91 +277,23 @@ def look_at_saving(subject: Subject) -> str | None:
 def look_at_detaching(subject: Subject) -> str | None:
     """Detaching gives the very same model back."""
     model = subject.make_model()
-    before, weights, config = _anatomy(model), _weights(model), model.config.to_dict()
+    before, weights, config = anatomy_of(model), weights_of(model), model.config.to_dict()
     handle = attach(model, subject.technique)
     for settings in (subject.middle(), *subject.extremes()):
         with torch.no_grad():
-            _at(model, handle, settings, _padded(_texts(model), "right"))
+            output_at(model, handle, settings, padded(texts_of(model), "right"))
     handle.detach()
-    if not _same(before, _anatomy(model)):
+    if not same_objects(before, anatomy_of(model)):
         return "a module with another class, or with attributes that came, went or were replaced"
     if model.config.to_dict() != config:
         return "another configuration"
-    after = _weights(model)
+    after = weights_of(model)
     return None if all(torch.equal(after[name], weights[name]) for name in weights) else "other weights"
-
-
-def _ends(dial: Dial) -> list[float]:
-    """Return the ends of a dial's range, neutral left out; an open end is approached to a thousandth."""
-    low = dial.low + (dial.high - dial.low) / 1000 if dial.open_low else dial.low
-    return [end for end in (low, dial.high) if end != dial.neutral]
-
-
-def _texts(model: Any) -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    vocabulary = model.get_input_embeddings().num_embeddings
-    return [torch.randint(3, vocabulary, (length,), generator=generator) for length in LENGTHS]
-
-
-def _padded(texts: list[torch.Tensor], side: str) -> dict[str, torch.Tensor]:
-    width = max(len(text) for text in texts)
-    ids = torch.zeros((len(texts), width), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, text in enumerate(texts):
-        at = slice(width - len(text), width) if side == "left" else slice(0, len(text))
-        ids[row, at], mask[row, at] = text, 1
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-
-
-def _output(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    output: torch.Tensor = model(**inputs)[0]
-    return output
-
-
-def _at(model: Any, handle: Handle, settings: dict[str, Any], inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    with handle.at(**settings):
-        return _output(model, inputs)
-
-
-def _close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return torch.allclose(found, expected.to(found.dtype), atol=_TOLERANCE, rtol=_TOLERANCE)
 
 
 def _linear_work(model: Any, handle: Handle, settings: dict[str, Any], inputs: dict[str, torch.Tensor]) -> int:
     """Count the operations of the linear layers as they run: no technique can only claim to leave some out."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        _at(model, handle, settings, inputs)
+        output_at(model, handle, settings, inputs)
     counts = counter.get_flop_counts()["Global"]
     return sum(count for kind, count in counts.items() if str(kind) in ("aten.mm", "aten.addmm"))
-
-
-def _greedy(model: Any, ids: torch.Tensor) -> torch.Tensor:
-    tokens: list[torch.Tensor] = []
-    output = model(input_ids=ids, use_cache=True)
-    while len(tokens) < _NEW_TOKENS:
-        tokens.append(output.logits[0, -1].argmax())
-        output = model(input_ids=tokens[-1].view(1, 1), past_key_values=output.past_key_values, use_cache=True)
-    return torch.stack(tokens)
-
-
-def _anatomy(model: nn.Module) -> list[tuple[type, dict[str, object]]]:
-    """Return each module's class and its attributes, parameters, buffers, children and hooks."""
-    parts = []
-    for module in model.modules():
-        attributes = dict(vars(module))
-        tables = {name: table for name, table in attributes.items() if isinstance(table, dict)}
-        inner = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
-        parts.append((type(module), {**attributes, **inner}))
-    return parts
-
-
-def _same(before: list[tuple[type, dict[str, object]]], after: list[tuple[type, dict[str, object]]]) -> bool:
-    """Whether all are the very same objects."""
-    return len(before) == len(after) and all(
-        kind is other_kind and parts.keys() == others.keys() and all(parts[name] is others[name] for name in parts)
-        for (kind, parts), (other_kind, others) in zip(before, after, strict=True)
-    )
-
-
-def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}

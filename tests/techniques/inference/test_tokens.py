@@ -21,7 +21,7 @@ def test_a_name_that_is_none_is_refused_with_the_known_ones(name: str, value: An
 
 @pytest.mark.parametrize("value", [None, 0, -1, 5.0, True, "5", float("nan")])
 def test_a_floor_is_a_whole_number_from_one(value: Any) -> None:
-    with pytest.raises(SettingError, match="floor is a whole number from 1. Given: "):
+    with pytest.raises(SettingError, match="'floor' .* whole numbers from 1; 5 is neutral."):
         TokenPruning(floor=value)
 
 

@@ -9,11 +9,10 @@ from typing import ClassVar, Literal, final
 import torch
 
 from rheostat.core.dial import Dial
-from rheostat.core.errors import SettingError
-from rheostat.core.names import suggest
+from rheostat.core.knob import Knob
 from rheostat.models.flow import Cut
-from rheostat.techniques.contract import Technique
-from rheostat.techniques.inference.scorers import make_scorer
+from rheostat.techniques.contract import Cutting
+from rheostat.techniques.inference.scorers import SCORERS, make_scorer
 
 __all__ = ["TokenPruning"]
 
@@ -27,7 +26,7 @@ _PROTECT = {
 
 @final
 @dataclass(frozen=True, slots=True)
-class TokenPruning(Technique):
+class TokenPruning(Cutting):
     """Zero-Shot Adjustable Acceleration: between attention and feed-forward, each block drops what is attended least.
 
     Block l keeps, of each row, ``min(n, max(ceil(tokens x N_{l-1}), floor))`` hidden states, n being the row's real
@@ -61,20 +60,11 @@ class TokenPruning(Technique):
     dials: ClassVar[tuple[Dial, ...]] = (
         Dial("tokens", "keep rate of each block", 0.0, 1.0, neutral=1.0, moves="request", open_low=True),
     )
-
-    def __post_init__(self) -> None:
-        """Refuse unfit settings."""
-        if isinstance(self.floor, bool) or not isinstance(self.floor, int) or self.floor < 1:
-            raise SettingError(
-                "A block keeps at least 1 state: floor is a whole number from 1.", given=repr(self.floor)
-            )
-        make_scorer(self.scorer)
-        if self.protect not in ("auto", *_PROTECT):
-            raise SettingError(
-                "protect names the ends of a row.",
-                given=repr(self.protect),
-                mend=suggest(str(self.protect), ["auto", *_PROTECT]),
-            )
+    knobs: ClassVar[tuple[Knob, ...]] = (
+        Knob("floor", "least number of states a block keeps of a row", 5, low=1),
+        Knob("scorer", "who ranks the states", "attention", choices=tuple(SCORERS)),
+        Knob("protect", "which ends of a row are never dropped", "auto", choices=("auto", *_PROTECT)),
+    )
 
     def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:
         """Return what a forward at this keep rate drops."""
