@@ -76,3 +76,9 @@ def test_small_differences_are_tied_however_sure() -> None:
     assert judge(Estimate(1.005, 1.004, 1.006), "lower") == "tied"
     assert judge(Estimate(1.02, 1.01, 1.03), "lower") == "worse"
     assert judge(Estimate(1.02, 1.01, 1.03), "higher") == "better"
+
+
+def test_tasks_of_the_harness_are_compared_in_their_direction() -> None:
+    a, b = Metric(10.0, "1", 9.0, 11.0), Metric(20.0, "1", 18.0, 22.0)
+    assert only(a, b, "lambada/perplexity").verdict == "worse"
+    assert only(a, b, "arc/acc,none").verdict == "better"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from rheostat.core.measurement import Measurement
-from rheostat.core.metrics import METRICS, Metric
+from rheostat.core.metrics import METRICS, Metric, metric_kind
 from rheostat.core.statistics import Estimate, fewest_values, paired_ratio
 
 __all__ = ["CONFIDENCE", "MARGIN", "Verdict", "compare", "judge"]
@@ -58,8 +58,9 @@ def compare(a: Measurement, b: Measurement, *, paired: bool = True) -> list[Verd
         A verdict for each metric that both have and that has a better direction, in the order of tables.
     """
     found = []
-    for name, kind in METRICS.items():
-        if kind.better == "neither" or name not in a.metrics or name not in b.metrics or name == "speedup":
+    names = [*METRICS, *(name for name in a.metrics if name not in METRICS)]
+    for name in names:
+        if name == "speedup" or name not in a.metrics or name not in b.metrics or metric_kind(name).better == "neither":
             continue
         ratios = b.samples.get("ratio", []) if paired and name == "latency_p50" else []
         found.append(_verdict(name, (a.metrics[name], b.metrics[name]), ratios))
@@ -81,7 +82,7 @@ def judge(ratio: Estimate, better: Literal["lower", "higher"], margin: float = M
 
 def _verdict(name: str, values: tuple[Metric, Metric], ratios: list[float]) -> Verdict:
     a, b = values
-    better = METRICS[name].better
+    better = metric_kind(name).better
     paired = len(ratios) >= fewest_values(CONFIDENCE)
     estimate = paired_ratio(ratios, CONFIDENCE) if paired else _ratio(a, b)
     if estimate is None or better == "neither":

@@ -103,13 +103,22 @@ def unavailable(name: str, reason: str) -> Metric:
 def metric_kind(name: str) -> MetricKind:
     """Return what a metric is.
 
+    ``TASK/METRIC`` is a metric of a task of lm-evaluation-harness; whether lower is better goes by the harness's own
+    registry of metrics.
+
     Raises:
         SettingError: If nobody knows the name; with the nearest known one.
     """
+    task, slash, measure = name.partition("/")
+    if slash and task and measure:
+        lower = measure.partition(",")[0] in _LOWER
+        return MetricKind(name, "1", "lower" if lower else "higher", name, f"{measure} of the task {task}.")
     if name not in METRICS:
         raise SettingError("A metric has a known name.", given=repr(name), mend=suggest(name, METRICS))
     return METRICS[name]
 
+
+_LOWER = frozenset({"perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter"})
 
 _KINDS = (
     MetricKind("latency_p50", "s", "lower", "latency, p50", "Median time of a request."),

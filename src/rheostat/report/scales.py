@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rheostat.core.metrics import METRICS, Metric, MetricKind
+from rheostat.core.metrics import METRICS, Metric, MetricKind, metric_kind
 from rheostat.report.wording import is_share
 
 __all__ = ["Scale", "direction_text", "kind_of", "provenance_text", "scale_for"]
@@ -96,7 +96,9 @@ def scale_for(kind: MetricKind, metrics: Iterable[Metric]) -> Scale:
 
 def kind_of(name: str, unit: str = "1") -> MetricKind:
     """Return what a metric is; one that another program added is taken by its name, without a direction."""
-    return METRICS.get(name) or MetricKind(name, unit, "neither", name.replace("_", " "), "")
+    if name in METRICS or "/" in name:
+        return metric_kind(name)
+    return MetricKind(name, unit, "neither", name.replace("_", " "), "")
 
 
 def direction_text(kind: MetricKind) -> str:

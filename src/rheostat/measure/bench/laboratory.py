@@ -6,8 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from rheostat.core.errors import MeasurementError, RheostatError
 from rheostat.core.measurement import FILE, Measurement, key_of, read_measurements, write_measurements
@@ -129,7 +132,7 @@ class Laboratory:
             MeasurementError: If the first one cannot run.
         """
         first, second = (self._plan(identify(source), checked_configuration(chosen)) for source, chosen in (a, b))
-        instruments, start = _Instruments.of(self._method.device), time.monotonic()
+        instruments, start = _Instruments.of(self._method), time.monotonic()
         with written(self._data, self._workload) as texts:
             party = Party(self._case(first, first.configuration), self._method, texts)
             with contextlib.closing(_Reference(party, self._method, first.model.disk)) as reference:
@@ -161,7 +164,7 @@ class Laboratory:
     def _measured(self, plans: Sequence[_Plan]) -> Generator[Measurement]:
         if not plans:
             return
-        instruments = _Instruments.of(self._method.device)
+        instruments = _Instruments.of(self._method)
         with written(self._data, self._workload) as texts:
             for source in dict.fromkeys(plan.model.source for plan in plans):
                 mine = [plan for plan in plans if plan.model.source == source]
@@ -230,7 +233,13 @@ class Laboratory:
             "ok",
             metrics={**metrics_of(party.found, around), **tasks},
             samples=_samples(party),
-            conditions={**self._conditions(party, conditions), "seconds": seconds},
+            conditions={
+                "plain": plan.configuration == plain_of(plan.configuration),
+                "started": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                **self._conditions(party, conditions),
+                "seconds": seconds,
+            },
             notes=_notes(conditions, plan),
         )
 
@@ -318,12 +327,22 @@ class _Instruments:
     peak: float
 
     @classmethod
-    def of(cls, device: str) -> _Instruments:
-        meter = energy_meter(device)
-        peak = machine_peak(device).flops
+    def of(cls, method: Method) -> _Instruments:
+        meter = energy_meter(method.device)
+        peak = _peak(method)
         if isinstance(meter, Unavailable):
             return cls(None, None, meter.reason, False, peak)
         return cls(meter, idle_power(meter, _IDLE_SECONDS), "", meter.provenance == "estimated", peak)
+
+
+def _peak(method: Method) -> float:
+    """Return the machine's peak with as many threads as the measured processes have."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(method.threads or before)
+    try:
+        return machine_peak(method.device).flops
+    finally:
+        torch.set_num_threads(before)
 
 
 def _samples(party: Party) -> dict[str, list[Any]]:

@@ -11,6 +11,7 @@ from rheostat.core.efficiency import PERCENTILES, Energy, compression, compute_u
 from rheostat.core.metrics import Metric, metric_kind, unavailable
 from rheostat.core.prices import PriceTable
 from rheostat.core.statistics import paired_ratio
+from rheostat.core.traces import Trace
 from rheostat.measure.bench.session import Found
 from rheostat.measure.intervals import bootstrap_interval
 
@@ -119,15 +120,9 @@ def _resampled(name: str, rounds: Sequence[Any], statistic: Callable[[Sequence[A
 def _memory(found: Found) -> dict[str, Metric]:
     peak, running = found.peaks
     resident = found.loaded["resident_after"]
-    means = [(trace.mean(), trace.duration) for trace in found.memory]
-    time = sum(duration for _, duration in means)
-    average = sum(mean * duration for mean, duration in means) / time
-    spread = [mean for mean, _ in means]
     metrics = {
-        "memory_mean_host": Metric(
-            average, "B", min(spread), max(spread), "sampled", "resident memory, each 10 ms; ends: rounds"
-        ),
-        "memory_peak_device": unavailable("memory_peak_device", "it runs on the processor"),
+        "memory_mean_host": _mean(found.memory, "resident memory"),
+        **_device_memory(found.device_memory),
         "memory_weights": Metric(found.described["weights"], "B", source="sizes of the tensors"),
     }
     metrics["memory_peak_host"] = _counted("memory_peak_host", peak, "VmHWM", "no mark kept here")
@@ -137,6 +132,21 @@ def _memory(found: Found) -> dict[str, Metric]:
     if found.described["cache"] is not None:
         metrics["memory_cache"] = Metric(found.described["cache"], "B", source="sizes of the tensors")
     return metrics
+
+
+def _mean(traces: Sequence[Trace], what: str) -> Metric:
+    """Return the mean over all turns, weighted by time; its ends are the least and the greatest mean of a turn."""
+    means = [trace.mean() for trace in traces]
+    average = sum(trace.integral() for trace in traces) / sum(trace.duration for trace in traces)
+    return Metric(average, "B", min(average, *means), max(average, *means), "sampled", f"{what}; ends: rounds")
+
+
+def _device_memory(traces: Sequence[Trace]) -> dict[str, Metric]:
+    names = ("memory_peak_device", "memory_mean_device")
+    if not traces:
+        return {name: unavailable(name, "it runs on the processor") for name in names}
+    peak = Metric(max(trace.peak() for trace in traces), "B", provenance="sampled", source="NVML")
+    return {names[0]: peak, names[1]: _mean(traces, "NVML")}
 
 
 def _work(found: Found, around: Surroundings) -> dict[str, Metric]:

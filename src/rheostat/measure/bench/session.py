@@ -14,7 +14,7 @@ from rheostat.core.traces import Trace
 from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.process import MeasuredProcess, WorkError
 from rheostat.measure.probes.meter import EnergyMeter
-from rheostat.measure.probes.probe import PeakResidentMemory, Probe, ProcessorTime, ResidentMemory
+from rheostat.measure.probes.probe import DeviceMemory, PeakResidentMemory, Probe, ProcessorTime, ResidentMemory
 from rheostat.measure.probes.sampler import Sampler
 
 __all__ = ["Case", "Found", "Party", "Texts", "take_turns"]
@@ -65,6 +65,7 @@ class Found:
         turns: For each round the passes, each a list of seconds by phase, one a request.
         turn_seconds: Wall-clock seconds of each turn.
         memory: Trace of resident memory of each turn.
+        device_memory: Trace of the process's memory on an accelerator of each turn; empty on the processor.
         ratios: For each round this party's time over the plain model's.
         busy_seconds: Processor time over all turns.
         energy: Energy over all turns; None where it cannot be read.
@@ -80,6 +81,7 @@ class Found:
     turns: list[list[list[dict[str, float]]]] = field(default_factory=list)
     turn_seconds: list[float] = field(default_factory=list)
     memory: list[Trace] = field(default_factory=list)
+    device_memory: list[Trace] = field(default_factory=list)
     ratios: list[float] = field(default_factory=list)
     busy_seconds: float = 0.0
     energy: Energy | None = None
@@ -158,6 +160,8 @@ class Party:
         """
         pid = self.process.pid
         probes: list[Probe] = [ResidentMemory(pid)]
+        if self._method.device.startswith("cuda"):
+            probes.append(DeviceMemory(pid))
         clock = ProcessorTime(pid)
         before = clock.read()
         if meter is not None:
@@ -169,6 +173,7 @@ class Party:
         found = self.found
         found.busy_seconds += clock.read() - before
         found.memory.append(sampler.trace(probes[0].name))
+        found.device_memory += [sampler.trace(probe.name) for probe in probes[1:]]
         found.ticks = (found.ticks[0] + sampler.ticks_wanted, found.ticks[1] + sampler.ticks_taken)
         found.turns.append(reply["passes"])
         found.turn_seconds.append(sampler.elapsed)

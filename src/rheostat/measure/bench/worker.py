@@ -27,7 +27,7 @@ from rheostat.measure.bench.works import Work, make_work
 from rheostat.measure.probes.probe import PeakResidentMemory
 from rheostat.models.low_precision import weight_bytes
 
-__all__ = ["main"]
+__all__ = ["Workbench", "main", "obeyed"]
 
 _WINDOW = 5
 
@@ -135,11 +135,12 @@ def main() -> None:
     }
     for line in sys.stdin:
         order = json.loads(line)
-        replies.write(json.dumps(_obeyed(orders[order["order"]], order)) + "\n")
+        replies.write(json.dumps(obeyed(orders[order["order"]], order)) + "\n")
         replies.flush()
 
 
-def _obeyed(obey: Callable[[dict[str, Any]], dict[str, Any]], order: dict[str, Any]) -> dict[str, Any]:
+def obeyed(obey: Callable[[dict[str, Any]], dict[str, Any]], order: dict[str, Any]) -> dict[str, Any]:
+    """Return the reply to an order; an error is a reply, too, and the process goes on."""
     try:
         return obey(order)
     except (MemoryError, torch.OutOfMemoryError) as error:

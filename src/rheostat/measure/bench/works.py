@@ -18,6 +18,7 @@ from rheostat.measure.encoding import batches, windows
 from rheostat.measure.macs import batch_macs, decoding_macs
 from rheostat.measure.model_cost import cost_of
 from rheostat.measure.workload import sample
+from rheostat.models.low_precision import LowPrecisionLinear
 
 __all__ = ["Work", "cache_bytes", "make_work"]
 
@@ -185,13 +186,11 @@ class Train(Work):
     def __init__(self, subject: Subject, workload: Workload, split: Split | None) -> None:
         super().__init__(subject, workload, split)
         learnt = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
-        if not any(parameter.ndim == 2 and parameter.is_floating_point() for parameter in learnt) or any(
-            not parameter.is_floating_point() for parameter in subject.model.parameters()
-        ):
+        if any(isinstance(module, LowPrecisionLinear) for module in subject.model.modules()):
             raise MeasurementError(
                 "Training needs weights that can learn.",
-                given="a model whose weights are packed",
-                mend="Measure training at precision fp32 or bf16.",
+                given="a model whose weights are in low precision",
+                mend="Measure training at precision fp32.",
             )
         subject.model.train()
         # Small enough that the model stays what it was: the work of a step does not depend on the rate.
