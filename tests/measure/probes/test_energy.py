@@ -45,6 +45,7 @@ def test_packages_are_added_and_nothing_is_counted_twice(tmp_path):
     others = [
         inner,
         zone(first, "intel-rapl:0:1", "dram"),
+        zone(tmp_path, "intel-rapl:0:2", "package-9"),
         zone(tmp_path, "intel-rapl:2", "psys"),
         zone(tmp_path, "intel-rapl-mmio:0", "package-0"),
         zone(tmp_path, "intel-rapl:3", "dram"),
