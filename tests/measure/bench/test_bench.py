@@ -106,9 +106,9 @@ def test_data_for_another_task_is_refused(classifier: str) -> None:
 def test_a_folder_that_cannot_be_written_is_found_out_first(classifier: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     started = time.monotonic()
+    options, wanted = BenchOptions(tmp_path / "file" / "out"), configurations({"tokens": 1.0})
     with pytest.raises(RheostatError, match="folder that can be written"):
-        measure_into = BenchOptions(tmp_path / "file" / "out")
-        bench([classifier], WORK, configurations({"tokens": 1.0}), method=METHOD, options=measure_into)
+        bench([classifier], WORK, wanted, method=METHOD, options=options)
     assert time.monotonic() - started < 5
 
 

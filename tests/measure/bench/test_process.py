@@ -15,7 +15,8 @@ print("noise", file=sys.stderr)
 for line in sys.stdin:
     order = json.loads(line)
     {work}
-    print(json.dumps({{"said": order.get("word"), **({{"error": order["error"]}} if "error" in order else {{}})}}), flush=True)
+    told = {{"error": order["error"]}} if "error" in order else {{}}
+    print(json.dumps({{"said": order.get("word"), **told}}), flush=True)
 """
 
 
