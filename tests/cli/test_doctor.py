@@ -39,3 +39,12 @@ def test_people_see_what_can_be_measured(run: Callable[..., Result]) -> None:
     assert "8.0 GiB" in shown
     assert "62 GFLOP/s" in shown
     assert "no: no counter here" in shown
+
+
+def test_an_estimate_of_energy_is_called_one(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    estimate = Instruments("wall clock", (), "no counter here", False, "CodeCarbon (estimated)")
+    monkeypatch.setattr(heavy, "hardware", lambda: {**HARDWARE, "instruments": estimate})
+    shown = run("doctor").stdout
+
+    assert "CodeCarbon (estimated)" in shown
+    assert "no counter here" not in shown

@@ -48,7 +48,7 @@ def _device_words(device: dict[str, Any]) -> str:
 
 def _measurable(data: dict[str, Any]) -> list[tuple[str, str]]:
     tools, processor = data["instruments"], data["processor"]
-    energy = ", ".join(tools["energy"]) or f"no: {tools['energy_reason']}"
+    energy = tools["energy_source"] or ", ".join(tools["energy"]) or f"no: {tools['energy_reason']}"
     return [
         ("time", tools["time"]),
         ("work", "multiply-accumulates, counted"),
