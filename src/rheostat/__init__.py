@@ -12,9 +12,24 @@ from rheostat.core.errors import RheostatError
 
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle, load
+    from rheostat.core.measurement import Measurement
+    from rheostat.core.workload import Data, Method, Workload
+    from rheostat.measure.bench.bench import measure
     from rheostat.techniques import Handle, TokenPruning, attach
 
-__all__ = ["Bundle", "Handle", "RheostatError", "TokenPruning", "attach", "load"]
+__all__ = [
+    "Bundle",
+    "Data",
+    "Handle",
+    "Measurement",
+    "Method",
+    "RheostatError",
+    "TokenPruning",
+    "Workload",
+    "attach",
+    "load",
+    "measure",
+]
 
 _LAZY = {
     "Bundle": "rheostat.bundle",
@@ -22,10 +37,17 @@ _LAZY = {
     "Handle": "rheostat.techniques",
     "TokenPruning": "rheostat.techniques",
     "attach": "rheostat.techniques",
+    "Measurement": "rheostat.core.measurement",
+    "Data": "rheostat.core.workload",
+    "Method": "rheostat.core.workload",
+    "Workload": "rheostat.core.workload",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "measure":
+        # The module can be called: the layer and the call share their name.
+        return import_module("rheostat.measure")
     if name not in _LAZY:
         raise AttributeError(f"module 'rheostat' has no attribute '{name}'")
     return getattr(import_module(_LAZY[name]), name)
