@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from rheostat.core.errors import MeasurementError
+from rheostat.core.statistics import Estimate
 
 __all__ = ["PERCENTILES", "Estimate", "latency_percentiles", "percentile", "percentile_estimate"]
 
 PERCENTILES: Final = (50, 90, 95, 99)
 """The percentiles of latency that are reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value and its 95 % interval, all in one unit."""
-
-    value: float
-    low: float
-    high: float
 
 
 def percentile(values: Sequence[float], rank: float) -> float:

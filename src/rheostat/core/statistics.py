@@ -14,7 +14,7 @@ __all__ = ["Estimate", "fewest_values", "paired_ratio", "signed_rank_interval"]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value and its interval.
+    """A value and its interval, all in one unit.
 
     Attributes:
         value: The estimate.
