@@ -84,7 +84,7 @@ COMMANDS = (
         name="techniques",
         run=_techniques,
         options=JsonOption,
-        summary="List the techniques with their dials and knobs: names, values they take, and neutral ones (the plain model).",
+        summary="List the techniques with their dials and knobs: the values they take, and the plain model's.",
         examples=("rheostat techniques",),
         panel="Look",
     ),

@@ -14,21 +14,11 @@ from rheostat.core.extras import require
 from rheostat.models.low_precision import LowPrecisionLinear, linear_shape, linear_weight
 from rheostat.techniques.inference.backends import Backend, quiet
 
-__all__ = ["packaged_backends"]
+__all__ = ["BACKENDS"]
 
 _EXTRA = "precision"
 _BLOCK = 64
 """Weights that share a scale in bitsandbytes' 4 bits."""
-
-
-def packaged_backends() -> tuple[Backend, ...]:
-    """Return the ways that optional packages offer, whether they are installed or not."""
-    return (
-        _Packaged("torchao", "int8", "torchao", _torchao("Int8DynamicActivationInt8WeightConfig")),
-        _Packaged("torchao", "int8-weight", "torchao", _torchao("Int8WeightOnlyConfig")),
-        _Packaged("bitsandbytes", "int8-weight", "bitsandbytes", _bitsandbytes8),
-        _Packaged("bitsandbytes", "int4", "bitsandbytes", _bitsandbytes4),
-    )
 
 
 @dataclass(frozen=True)
@@ -115,3 +105,12 @@ def _filled(made: Any, plain: nn.Linear) -> nn.Module:
     made.load_state_dict(plain.state_dict())
     filled: nn.Module = made.to(plain.weight.device).requires_grad_(False)
     return filled
+
+
+BACKENDS: tuple[Backend, ...] = (
+    _Packaged("torchao", "int8", "torchao", _torchao("Int8DynamicActivationInt8WeightConfig")),
+    _Packaged("torchao", "int8-weight", "torchao", _torchao("Int8WeightOnlyConfig")),
+    _Packaged("bitsandbytes", "int8-weight", "bitsandbytes", _bitsandbytes8),
+    _Packaged("bitsandbytes", "int4", "bitsandbytes", _bitsandbytes4),
+)
+"""The ways that optional packages offer, whether they are installed or not."""

@@ -15,9 +15,10 @@ from rheostat.core.knob import Knob
 from rheostat.core.names import suggest
 from rheostat.models.low_precision import LowPrecisionLinear, linear_shape, weight_bytes
 from rheostat.techniques.contract import Conversion, Converted
-from rheostat.techniques.inference.backends import Backend, CastModel, torch_backends
-from rheostat.techniques.inference.packaged import packaged_backends
+from rheostat.techniques.inference import packaged, torch_floats, torch_int8, torch_weights
+from rheostat.techniques.inference.backends import Backend
 from rheostat.techniques.inference.probe import Probe, probe
+from rheostat.techniques.inference.torch_floats import CastModel
 
 __all__ = ["PRECISIONS", "Precision", "backends_of"]
 
@@ -32,7 +33,7 @@ _FEWEST_OUTPUTS = 16
 """Layers with fewer outputs, as heads for classes are, have nothing to gain."""
 
 
-_BACKENDS = (*torch_backends(), *packaged_backends())
+_BACKENDS = (*torch_floats.BACKENDS, *torch_int8.BACKENDS, *torch_weights.BACKENDS, *packaged.BACKENDS)
 
 
 def backends_of(precision: str) -> tuple[Backend, ...]:

@@ -22,7 +22,8 @@ from rheostat.core.files import write_atomically
 from rheostat.core.machine import machine_facts
 from rheostat.models.low_precision import linear_shape, linear_weight
 from rheostat.models.weights import cache_folder
-from rheostat.techniques.inference.backends import Backend, CastModel
+from rheostat.techniques.inference.backends import Backend
+from rheostat.techniques.inference.torch_floats import CastModel
 
 __all__ = ["ROWS", "Candidate", "Probe", "probe"]
 
@@ -109,7 +110,9 @@ def probe(layers: Sequence[nn.Module], backends: Sequence[Backend], bound: float
     with torch.inference_mode():
         candidates += _timed(groups, usable, bound)
     made = Probe(tuple(sorted(candidates, key=lambda candidate: -candidate.score)))
-    _write(file, made)
+    if made.candidates[0].unusable is None:
+        # That nothing worked may have been a passing trouble.
+        _write(file, made)
     return made
 
 

@@ -1,0 +1,98 @@
+"""Linear layers that multiply 8-bit weights by 8-bit activations, by torch itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from rheostat.models.low_precision import LowPrecisionLinear, linear_weight
+from rheostat.techniques.inference.backends import (
+    Backend,
+    bias_of,
+    bytes_of,
+    capabilities,
+    missing_engine,
+    packing_for,
+    quiet,
+    rounded,
+)
+
+__all__ = ["BACKENDS"]
+
+
+@dataclass(frozen=True)
+class _Engine(Backend):
+    """Torch's dynamic int8 linear: 8-bit weights a channel, activations by their range in the whole tensor."""
+
+    name: str
+    precision: str
+    engine: str
+
+    def missing(self) -> str | None:
+        return missing_engine(self.engine)
+
+    def convert(self, original: nn.Module) -> LowPrecisionLinear:
+        return _EngineLayer(original, self.engine)
+
+
+class _EngineLayer(LowPrecisionLinear):
+    def __init__(self, original: nn.Module, engine: str) -> None:
+        super().__init__(original)
+        weight, scales = rounded(linear_weight(original))
+        # Without VNNI, pairs of products are added in 16 bits, which 8-bit activations overflow.
+        self._reduce_range = not _has_vnni()
+        with packing_for(engine), quiet():
+            quantised = torch._make_per_channel_quantized_tensor(
+                weight, scales.double(), torch.zeros_like(scales, dtype=torch.long), 0
+            )
+            self._packed = torch.ops.quantized.linear_prepack(quantised, bias_of(original))
+
+    def compute(self, rows: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = torch.ops.quantized.linear_dynamic(rows, self._packed, self._reduce_range)
+        return out
+
+    def held_bytes(self) -> int:
+        # Scale, zero point, column sum and bias of each channel.
+        return self.in_features * self.out_features + 16 * self.out_features
+
+
+@dataclass(frozen=True)
+class _IntMm(Backend):
+    """Integer products of 8-bit weights a channel and 8-bit activations a row: rows do not depend on each other."""
+
+    name: str
+    precision: str
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    exact_rows: bool = True
+
+    def convert(self, original: nn.Module) -> LowPrecisionLinear:
+        return _IntMmLayer(original)
+
+
+class _IntMmLayer(LowPrecisionLinear):
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__(original)
+        weight, self._scales = rounded(linear_weight(original))
+        self._weight, self._bias = weight.t(), bias_of(original)
+
+    def compute(self, rows: torch.Tensor) -> torch.Tensor:
+        scales = rows.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+        out = torch._int_mm(torch.round(rows / scales).to(torch.int8), self._weight) * (scales * self._scales)
+        return out if self._bias is None else out.add_(self._bias)
+
+    def held_bytes(self) -> int:
+        return bytes_of(self._weight, self._scales, self._bias)
+
+
+def _has_vnni() -> bool:
+    known = capabilities()
+    return any(bool(known.get(name)) for name in ("avx512_vnni", "avx_vnni", "dot", "amx_int8"))
+
+
+BACKENDS: tuple[Backend, ...] = (
+    *(_Engine(f"torch-{engine}", "int8", engine) for engine in ("x86", "fbgemm", "onednn", "qnnpack")),
+    _IntMm("torch-int-mm", "int8"),
+)
+"""The ways that torch offers."""
