@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 from rheostat.core.knob import Knob
 from rheostat.models.families import Family, families
 from rheostat.models.low_precision import LowPrecisionLinear, linear_weight
-from rheostat.techniques import Conversion, Converted, Precision
+from rheostat.techniques import CachePrecision, Conversion, Converted, Precision
 from rheostat.techniques.inference.precision import backends_of
 from rheostat.testing import tiny_model
 from rheostat.testing.conformance import CONVERSION_CHECKS, Check, Subject, check_technique
@@ -54,6 +54,15 @@ def test_int8_keeps_every_promise_on_every_family(family: Family, check: Check) 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8-weight", "int4"])
 def test_every_precision_keeps_every_promise(precision: str, model_type: str) -> None:
     check_technique(technique(precision), maker(model_type))
+
+
+DECODERS = [family for family in families() if family.kind == "decoder"]
+
+
+@pytest.mark.parametrize("check", CONVERSION_CHECKS, ids=label)
+@pytest.mark.parametrize("family", DECODERS, ids=label)
+def test_an_int8_cache_keeps_every_promise_on_every_decoder(family: Family, check: Check) -> None:
+    check.run(Subject(CachePrecision("int8"), maker(family.model_type)))
 
 
 # Faults, each planted in a conversion that rounds weights to bfloat16 and is right apart from it.

@@ -68,6 +68,18 @@ class PrunedLayer(DynamicLayer):
         self._announced = 0
         return super().update(key_states, value_states, *args, **kwargs)
 
+    def hold(
+        self,
+        columns: torch.Tensor,
+        valid: torch.Tensor | None,
+        seen: int,
+        stored: tuple[torch.Tensor, torch.Tensor],
+    ) -> None:
+        """Take over what another layer stores, as it is stored; see `announce` for the rest."""
+        self.announce(columns, valid, seen)
+        self._announced = 0
+        DynamicLayer.update(self, *stored)
+
     def get_seq_length(self) -> int:
         """Return the logical length: columns of the sequence seen so far."""
         return self.seen
@@ -160,8 +172,10 @@ def refuse_unfit(cache: object) -> DynamicCache:
 
 
 def _adopted(layer: Any, mask: torch.Tensor | None) -> PrunedLayer:
-    adopted = PrunedLayer()
-    if type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer):
+    # A layer that stores states in its own way names the pruned one that stores them alike.
+    kind: type[PrunedLayer] | None = getattr(type(layer), "pruned_kind", None)
+    adopted = PrunedLayer() if kind is None else kind()
+    if kind is None and type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer):
         raise CacheError(
             "Pruning needs plain dynamic cache layers.", given=type(layer).__name__, mend="Start a new cache."
         )
@@ -171,8 +185,7 @@ def _adopted(layer: Any, mask: torch.Tensor | None) -> PrunedLayer:
     batch, _, held, _ = layer.keys.shape
     columns = torch.arange(seen - held, seen, device=layer.keys.device).expand(batch, held)
     real = None if mask is None else mask[:, seen - held : seen]
-    adopted.announce(columns, None if real is None or bool(real.all()) else real, seen)
-    adopted.update(layer.keys, layer.values)
+    adopted.hold(columns, None if real is None or bool(real.all()) else real, seen, (layer.keys, layer.values))
     return adopted
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from rheostat.techniques.configuration import checked_configuration, configure, neutral_configuration
 from rheostat.techniques.contract import Conversion, Converted, Cutting, Technique
 from rheostat.techniques.handle import Handle, attach
+from rheostat.techniques.inference.cache import CachePrecision
 from rheostat.techniques.inference.precision import Precision
 from rheostat.techniques.inference.tokens import TokenPruning
 from rheostat.techniques.registry import technique_from_json, techniques
 
 __all__ = [
+    "CachePrecision",
     "Conversion",
     "Converted",
     "Cutting",

@@ -15,6 +15,7 @@ __all__ = ["make_technique", "technique_from_json", "techniques"]
 
 _OWN = {
     "tokens": "rheostat.techniques.inference.tokens:TokenPruning",
+    "cache": "rheostat.techniques.inference.cache:CachePrecision",
     "precision": "rheostat.techniques.inference.precision:Precision",
 }
 ENTRY_POINTS = "rheostat.techniques"
