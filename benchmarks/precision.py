@@ -58,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(row, flush=True)
             handle.detach()
     about = {**describe(options, model), "batch": options.batch, "tokens": options.tokens, "probes": probes}
+    about["model"] = about["model"] if about["model"] == MINILM else Path(about["model"]).name
     about["data"] = {"file": options.data.name, "rows": len(split)} if split is not None else None
     report(options, about, [_sorted(row) for row in rows])
     best = max((row for row in rows if row["precision"] == "int8"), key=lambda row: row["speedup"], default=None)

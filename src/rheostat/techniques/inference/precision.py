@@ -281,11 +281,12 @@ class _Changes(Converted):
 
         Returns:
             ``backend`` and its ``ratios`` (float32 seconds / its seconds by number of rows), ``slower`` (the numbers of
-            rows at which it is slower than plain), ``error`` (largest relative error of a layer), ``layers`` converted,
-            those ``left`` with the reason, ``weight_bytes`` now and before, whether ``originals_kept``, whether the
-            timing was ``remembered``, and all ``candidates``.
+            rows at which it is slower than plain), ``error`` (largest relative error of a layer), ``layers`` replaced or
+            the ``whole_model`` cast, layers ``left`` with the reason, ``weight_bytes`` now and before, whether
+            ``originals_kept``, whether the timing was ``remembered``, and all ``candidates``.
         """
         best = self._timed.of(self._backend.name)
+        whole = isinstance(self._backend, CastModel)
         return {
             "technique": Precision.name,
             "precision": self._technique.precision,
@@ -295,7 +296,8 @@ class _Changes(Converted):
             "error": best.error,
             "rows_independent": self._backend.exact_rows,
             "layers": sum(isinstance(module, LowPrecisionLinear) for module in self._model.modules()),
-            "left": dict(self._found.left),
+            "whole_model": whole,
+            "left": {} if whole else dict(self._found.left),
             "weight_bytes": weight_bytes(self._model),
             "weight_bytes_before": self._bytes_before,
             "originals_kept": not self._freed,

@@ -204,6 +204,8 @@ def _runner(backend: Backend, original: nn.Module, tally: _Tally) -> _Runner | N
         converted.free()
         plain = original(rows)
         error = float((converted(rows) - plain).norm() / plain.norm().clamp(min=1e-30))
+        # Some kernels need a least number of rows.
+        converted(rows[:1])
     except Exception as problem:  # noqa: BLE001 - whatever a library raises, its backend is not usable here
         tally.failed[backend.name] = f"{type(problem).__name__}: {problem}".splitlines()[0][:200]
         return None
