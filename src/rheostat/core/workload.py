@@ -104,6 +104,7 @@ class Method:
         round_seconds: Least time of a turn; shorter requests are repeated within it.
         iterations: Least number of timed requests in all.
         warmup_requests: Most requests before timing; warm-up ends before where times have settled.
+        warmup_seconds: Most seconds of warm-up; three requests are made in any case.
         settled: Coefficient of variation of the last five requests below which times have settled.
         time_limit: Most seconds for one measurement, loading included.
         memory_limit: Most bytes of resident memory of the measured process; None for nine tenths of the machine's.
@@ -118,6 +119,7 @@ class Method:
     round_seconds: float = 0.5
     iterations: int = 10
     warmup_requests: int = 20
+    warmup_seconds: float = 10.0
     settled: float = 0.05
     time_limit: float = 900.0
     memory_limit: int | None = None
@@ -128,7 +130,7 @@ class Method:
         _at_least(self, ("iterations", "warmup_requests", "memory_limit", "threads"))
         if self.rounds < 3:
             raise SettingError("Measuring takes at least 3 rounds.", given=self.rounds, mend="Use 10, or more.")
-        for name in ("round_seconds", "settled", "time_limit"):
+        for name in ("round_seconds", "warmup_seconds", "settled", "time_limit"):
             if not getattr(self, name) > 0:
                 raise SettingError(f"{name} is above 0.", given=getattr(self, name))
 

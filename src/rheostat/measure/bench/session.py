@@ -209,7 +209,7 @@ class Party:
         )
         found.described = self.ask("describe")
         found.warmed = self.ask(
-            "warm", requests=method.warmup_requests, settled=method.settled, seconds=method.time_limit / 10
+            "warm", requests=method.warmup_requests, settled=method.settled, seconds=method.warmup_seconds
         )
         one = _median(found.warmed["times"])
         timed = method.rounds * case.workload.different

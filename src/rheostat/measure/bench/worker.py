@@ -30,6 +30,7 @@ from rheostat.models.low_precision import weight_bytes
 __all__ = ["Workbench", "main", "obeyed"]
 
 _WINDOW = 5
+_FEWEST = 3
 
 
 class Workbench:
@@ -67,7 +68,7 @@ class Workbench:
         requests = self.work.requests
         first = self.work.run(requests[0])["latency"]
         start = time.monotonic()
-        while len(times) < order["requests"] and time.monotonic() - start < order["seconds"]:
+        while len(times) < order["requests"] and (len(times) < _FEWEST or time.monotonic() - start < order["seconds"]):
             times.append(sum(self.work.run(request)["latency"] for request in requests))
             if len(times) >= _WINDOW and pstdev(times[-_WINDOW:]) < order["settled"] * fmean(times[-_WINDOW:]):
                 break
