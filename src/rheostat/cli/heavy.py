@@ -113,13 +113,17 @@ def duel(
 def bench_data(path: Path, task: str, columns: Mapping[str, Any], *, seed: int | None, source: str) -> TextData:
     """Load data to measure a model on: where that is a bundle, as it was read for its training."""
     from rheostat.bundle.store import MANIFEST, read_manifest
+    from rheostat.train.data import Columns
+    from rheostat.train.data import load_data as load
 
     trained: dict[str, Any] = {}
     if (Path(source) / MANIFEST).is_file():
         trained = read_manifest(Path(source)).get("training", {}).get("settings", {})
     # Where validation was held out of train, only the seed of the training finds the same rows again.
     chosen = seed if seed is not None else int(trained.get("seed", 0))
-    return load_data(path, task, {**trained.get("columns", {}), **columns}, seed=chosen)
+    named = Columns(**{**trained.get("columns", {}), **columns})
+    # The simple models beside it learn from as many rows.
+    return load(path, cast("Task", task), named, seed=chosen, limit=trained.get("limit"))
 
 
 def predict(
