@@ -26,7 +26,7 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8", "int8-weight", "int4")
 """Every precision; the first is neutral."""
 
 _BOUNDS = {"fp32": 0.0, "bf16": 0.05, "fp16": 0.01, "int8": 0.12, "int8-weight": 0.08, "int4": 0.6}
-_LAYER_BOUNDS = {"bf16": 0.01, "fp16": 0.002, "int8": 0.03, "int8-weight": 0.02, "int4": 0.15}
+_LAYER_BOUNDS = {"bf16": 0.01, "fp16": 0.005, "int8": 0.06, "int8-weight": 0.05, "int4": 0.3}
 """Largest relative error of one layer on normally distributed rows; a backend beyond it is broken on this machine."""
 
 _FEWEST_OUTPUTS = 16
@@ -281,8 +281,8 @@ class _Changes(Converted):
 
         Returns:
             ``backend`` and its ``ratios`` (float32 seconds / its seconds by number of rows), ``slower`` (the numbers of
-            rows at which it is slower than plain), ``error`` (largest relative error of a layer), ``layers`` replaced or
-            the ``whole_model`` cast, layers ``left`` with the reason, ``weight_bytes`` now and before, whether
+            rows at which it is slower than plain), ``error`` (largest relative error of a layer), ``layers`` replaced
+            or the ``whole_model`` cast, layers ``left`` with the reason, ``weight_bytes`` now and before, whether
             ``originals_kept``, whether the timing was ``remembered``, and all ``candidates``.
         """
         best = self._timed.of(self._backend.name)
