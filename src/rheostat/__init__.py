@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from rheostat.core.measurement import Measurement
     from rheostat.core.workload import Data, Method, Workload
     from rheostat.measure.bench.bench import measure
-    from rheostat.techniques import Handle, TokenPruning, attach
+    from rheostat.techniques import CachePrecision, Handle, Precision, TokenPruning, attach
 
 __all__ = [
     "Bundle",
+    "CachePrecision",
     "Data",
     "Handle",
     "Measurement",
     "Method",
+    "Precision",
     "RheostatError",
     "TokenPruning",
     "Workload",
@@ -36,6 +38,8 @@ _LAZY = {
     "load": "rheostat.bundle",
     "Handle": "rheostat.techniques",
     "TokenPruning": "rheostat.techniques",
+    "CachePrecision": "rheostat.techniques",
+    "Precision": "rheostat.techniques",
     "attach": "rheostat.techniques",
     "Measurement": "rheostat.core.measurement",
     "Data": "rheostat.core.workload",
