@@ -82,8 +82,9 @@ def _worn(options: Any, model: PreTrainedModel, precision: str) -> Iterator[tupl
     worn = copy.deepcopy(model)
     handle = attach(worn, Precision(precision), "tokens")
     yield "auto", worn, handle
-    for candidate in (handle.report() or [{}])[0].get("candidates", ())[1:]:
-        if not options.each_backend or candidate["unusable"] is not None:
+    found = handle.report()[0]
+    for candidate in found.get("candidates", ()):
+        if not options.each_backend or candidate["unusable"] is not None or candidate["name"] == found["backend"]:
             continue
         worn = copy.deepcopy(model)
         try:

@@ -228,16 +228,18 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(tmp_path: Path, monkeypat
 
 def test_the_fastest_that_is_right_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     made = [
-        Candidate("wrong", {"1": 9.0, "64": 9.0}, 0.5, "its relative error of 0.5 is above 0.03"),
-        Candidate("slow", {"1": 0.5, "64": 1.0}, 0.01),
-        Candidate("fast", {"1": 0.9, "64": 4.0}, 0.01),
+        Candidate("wrong", {"1": 9.0, "64": 9.0, "2048": 9.0}, 0.5, "its relative error of 0.5 is above 0.03"),
+        Candidate("steady", {"1": 1.1, "64": 1.1, "2048": 1.1}, 0.01),
+        Candidate("fast", {"1": 0.9, "64": 4.0, "2048": 2.0}, 0.01),
         Candidate("missing", unusable="not installed"),
     ]
     monkeypatch.setattr(probe_module, "_timed", lambda *_: list(made))
     found = probe([nn.Linear(32, 32)], backends_of("int8")[:1], 0.03)
-    assert [candidate.name for candidate in found.candidates][:2] == ["fast", "slow"]
-    assert found.candidates[0].score == pytest.approx((0.9 * 4.0) ** 0.5)
-    assert found.of("missing").score == found.of("wrong").score == 0.0
+    assert [candidate.name for candidate in found.candidates][:2] == ["fast", "steady"]
+    assert found.candidates[0].score() == pytest.approx((0.9 * 4.0 * 2.0) ** (1 / 3))
+    assert found.of("missing").score() == found.of("wrong").score() == 0.0
+    assert found.best((1,)).name == "steady"
+    assert found.best((64, 2048)).name == "fast"
 
 
 def test_a_library_that_fails_or_is_wrong_is_not_usable() -> None:
@@ -258,11 +260,11 @@ def test_a_library_that_fails_or_is_wrong_is_not_usable() -> None:
     assert found.of("raising").unusable == "OSError: libsomething.so: not found"
     assert "relative error" in str(found.of("wrong").unusable)
     with pytest.raises(UnsupportedModelError, match="needs a library .* raising: OSError"):
-        precision_module._best(replace(found, candidates=(found.of("raising"),)), (raising,), "int8")
+        precision_module._best(replace(found, candidates=(found.of("raising"),)), (raising,), (1,))
 
 
 def test_slower_than_plain_is_applied_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = probe_module.Probe((Candidate("torch-int-mm", {"1": 0.25, "64": 2.0}, 0.01),))
+    slow = probe_module.Probe((Candidate("torch-int-mm", {"1": 0.25, "64": 2.0, "2048": 2.0}, 0.01),))
     monkeypatch.setattr(precision_module, "probe", lambda *_: slow)
     model = tiny_model("bert")
     assert attach(model, Precision("int8")).report()[0]["slower"] == ["1"]

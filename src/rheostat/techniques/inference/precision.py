@@ -13,11 +13,12 @@ from transformers.pytorch_utils import Conv1D
 from rheostat.core.errors import RheostatError, SettingError, UnsupportedModelError
 from rheostat.core.knob import Knob
 from rheostat.core.names import suggest
+from rheostat.models.families import locate
 from rheostat.models.low_precision import LowPrecisionLinear, linear_shape, weight_bytes
 from rheostat.techniques.contract import Conversion, Converted
 from rheostat.techniques.inference import packaged, torch_floats, torch_int8, torch_weights
 from rheostat.techniques.inference.backends import Backend
-from rheostat.techniques.inference.probe import Probe, probe
+from rheostat.techniques.inference.probe import ROWS, Probe, probe
 from rheostat.techniques.inference.torch_floats import CastModel
 
 __all__ = ["PRECISIONS", "Precision", "backends_of"]
@@ -51,9 +52,9 @@ class Precision(Conversion):
     activations that are rounded to 8 bits as they come; ``int8-weight`` and ``int4`` round weights only.
 
     Which library computes is measured once for a machine: each candidate in turn with plain float32, on the model's own
-    layers; the fastest by the geometric mean over 1, 64 and 2,048 rows is taken, also where plain is faster still, and
-    `Handle.report` says so. In ``int8`` most libraries round by the range of the whole batch, so that a row's result
-    depends on its batch, within the error.
+    layers; the fastest by the geometric mean over 1 (not in encoders), 64 and 2,048 rows is taken, also where plain is
+    faster still, and `Handle.report` says so. In ``int8`` most libraries round by the range of the whole batch: a row's
+    result depends on its batch, within the error.
 
     Attributes:
         precision: ``"fp32"`` (plain), ``"bf16"``, ``"fp16"``, ``"int8"``, ``"int8-weight"`` or ``"int4"``.
@@ -104,7 +105,7 @@ class Precision(Conversion):
         _refuse_unfit(model)
         found = _found(model)
         timed = probe([layer for _, layer in found.layers.values()], candidates, _LAYER_BOUNDS[self.precision])
-        backend = _best(timed, candidates, self.precision)
+        backend = _best(timed, candidates, _rows_of(model))
         found.leave(backend.fits, f"of a size that {backend.name} cannot do")
         changes = _Changes(self, model, found, timed, backend)
         try:
@@ -129,11 +130,20 @@ def _asked(technique: Precision) -> tuple[Backend, ...]:
     return named
 
 
-def _best(timed: Probe, backends: tuple[Backend, ...], precision: str) -> Backend:
-    best = timed.candidates[0]
+def _rows_of(model: nn.Module) -> tuple[int, ...]:
+    """Return the numbers of rows that matter: only a decoder, on its cache, ever runs on one."""
+    try:
+        kind = locate(model).family.kind
+    except UnsupportedModelError:
+        return ROWS
+    return ROWS[1:] if kind == "encoder" else ROWS
+
+
+def _best(timed: Probe, backends: tuple[Backend, ...], rows: tuple[int, ...]) -> Backend:
+    best = timed.best(rows)
     if best.unusable is not None:
         raise UnsupportedModelError(
-            f"Precision {precision} needs a library that computes it on this machine.",
+            f"Precision {backends[0].precision} needs a library that computes it on this machine.",
             given="; ".join(f"{each.name}: {each.unusable}" for each in timed.candidates),
             mend="Choose another precision.",
         )

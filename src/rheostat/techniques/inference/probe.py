@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
 import torch
@@ -58,25 +58,28 @@ class Candidate:
     error: float | None = None
     unusable: str | None = None
 
-    @property
-    def score(self) -> float:
-        """Geometric mean of the ratios; 0 where it cannot be used."""
-        if self.unusable is not None or not self.ratios:
+    def score(self, rows: Sequence[int] = ROWS) -> float:
+        """Return the geometric mean of the ratios at these numbers of rows; 0 where it cannot be used."""
+        if self.unusable is not None:
             return 0.0
-        return math.exp(sum(map(math.log, self.ratios.values())) / len(self.ratios))
+        return geometric_mean(self.ratios[str(number)] for number in rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a probe found: every candidate, the fastest usable one first.
+    """What a probe found.
 
     Attributes:
-        candidates: All of them.
+        candidates: Every candidate, the fastest usable one over all numbers of rows first.
         remembered: Whether it was read from the user's cache.
     """
 
     candidates: tuple[Candidate, ...]
     remembered: bool = False
+
+    def best(self, rows: Sequence[int]) -> Candidate:
+        """Return the fastest usable candidate at these numbers of rows; an unusable one where all are."""
+        return max(self.candidates, key=lambda candidate: candidate.score(rows))
 
     def of(self, name: str) -> Candidate:
         """Return what was found about a backend."""
@@ -109,7 +112,7 @@ def probe(layers: Sequence[nn.Module], backends: Sequence[Backend], bound: float
             candidates.append(Candidate(backend.name, unusable=reason))
     with torch.inference_mode():
         candidates += _timed(groups, usable, bound)
-    made = Probe(tuple(sorted(candidates, key=lambda candidate: -candidate.score)))
+    made = Probe(tuple(sorted(candidates, key=lambda candidate: -candidate.score())))
     if made.candidates[0].unusable is None:
         # That nothing worked may have been a passing trouble.
         _write(file, made)
