@@ -30,6 +30,7 @@ def found(seconds: float = 0.1, **changes: Any) -> Found:
             "bits": 32.0,
         },
         "turns": [[[one, one], [one, one]] for _ in range(4)],
+        "touched": (16, 160),
         "turn_seconds": [5 * seconds] * 4,
         "memory": [Trace((0.0, 1.0), (500.0 * MB, 540.0 * MB)), Trace((0.0, 3.0), (540.0 * MB, 540.0 * MB))],
         "ratios": [0.5] * 4,

@@ -173,7 +173,9 @@ def _energy(found: Found, around: Surroundings) -> dict[str, Metric]:
     else:
         used = Energy(found.energy.joules, found.energy.seconds, around.idle_watts)
         # The untimed request at the start of each turn uses energy, too.
-        rows, tokens = (_done(found, what) for what in ("rows", "tokens"))
+        rows, tokens = (
+            _done(found, what) + extra for what, extra in zip(("rows", "tokens"), found.touched, strict=True)
+        )
         values = (used.mean_watts, used.per(rows), used.per(tokens), used.net_per(rows), used.net_per(tokens))
         for name, value in zip(names, values, strict=True):
             metrics[name] = (
@@ -195,9 +197,7 @@ def _energy(found: Found, around: Surroundings) -> dict[str, Metric]:
 
 
 def _done(found: Found, what: str) -> int:
-    counts = found.described[what]
-    passes = sum(len(turn) for turn in found.turns)
-    return int(sum(counts) * passes + counts[0] * len(found.turns))
+    return int(sum(found.described[what]) * sum(len(turn) for turn in found.turns))
 
 
 def _compression(found: Found, around: Surroundings) -> dict[str, Metric]:

@@ -63,7 +63,8 @@ class Found:
         answers: Reply to ``judge``; None where quality was not judged.
         tasks: Reply to ``tasks``: metrics as plain data.
         turns: For each round the passes, each a list of seconds by phase, one a request.
-        turn_seconds: Wall-clock seconds of each turn.
+        touched: Rows and tokens of the untimed requests that turns start with.
+        turn_seconds: Wall-clock seconds of each turn, those requests included.
         memory: Trace of resident memory of each turn.
         device_memory: Trace of the process's memory on an accelerator of each turn; empty on the processor.
         ratios: For each round this party's time over the plain model's.
@@ -79,6 +80,7 @@ class Found:
     answers: dict[str, Any] | None = None
     tasks: dict[str, Any] = field(default_factory=dict)
     turns: list[list[list[dict[str, float]]]] = field(default_factory=list)
+    touched: tuple[int, int] = (0, 0)
     turn_seconds: list[float] = field(default_factory=list)
     memory: list[Trace] = field(default_factory=list)
     device_memory: list[Trace] = field(default_factory=list)
@@ -176,6 +178,7 @@ class Party:
         found.device_memory += [sampler.trace(probe.name) for probe in probes[1:]]
         found.ticks = (found.ticks[0] + sampler.ticks_wanted, found.ticks[1] + sampler.ticks_taken)
         found.turns.append(reply["passes"])
+        found.touched = (found.touched[0] + reply["touched"][0], found.touched[1] + reply["touched"][1])
         found.turn_seconds.append(sampler.elapsed)
         return _median([sum(one["latency"] for one in requests) for requests in reply["passes"]])
 

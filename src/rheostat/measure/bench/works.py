@@ -43,9 +43,10 @@ class Work(ABC):
     def run(self, request: Inputs) -> dict[str, float]:
         """Do a request; return seconds: ``latency`` of all of it, and of phases that it has."""
 
-    def touch(self) -> None:
-        """Bring weights and code back into the caches, which another process had meanwhile."""
+    def touch(self) -> tuple[int, int]:
+        """Bring weights and code back into the caches, which another process had meanwhile; return rows and tokens."""
         self.run(self.requests[0])
+        return self.rows(self.requests[0]), self.tokens(self.requests[0])
 
     def tokens(self, request: Inputs) -> int:
         """Return the tokens that a request reads, padding left out, or writes."""
@@ -133,9 +134,10 @@ class Generate(Work):
         """Read a prompt and write."""
         return self._write(request)[0]
 
-    def touch(self) -> None:
+    def touch(self) -> tuple[int, int]:
         """Read a prompt: all weights are touched, without the time that writing takes."""
         self._timed({**self.requests[0], "use_cache": True, "logits_to_keep": 1})
+        return 0, 0
 
     def tokens(self, request: Inputs) -> int:
         """Return the tokens that are written."""
