@@ -190,7 +190,6 @@ class Laboratory:
             with ConditionsWatch(pids) as watch:
                 take_turns(party, other, self._method.rounds, instruments.meter)
             party.read_peaks()
-            party.judge()
             if self._options.tasks is not None:
                 party.run_tasks(self._options.tasks)
             return self._record(plan, party, plain, instruments, (watch.conditions, time.monotonic() - start))
@@ -305,7 +304,6 @@ class _Reference:
             self._tries -= 1
             try:
                 self._party.start()
-                self._party.judge()
             except WorkError as failure:
                 self.reason = f"{failure.status}: {failure.reason}"
         self._party.grant(self._method.time_limit)

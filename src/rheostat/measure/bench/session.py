@@ -108,7 +108,7 @@ class Party:
         self._passes = 1
 
     def start(self) -> None:
-        """Start the process, load, warm up and count.
+        """Start the process, load, count, judge quality and warm up.
 
         Raises:
             WorkError: If one of these fails; the process is gone then.
@@ -182,17 +182,12 @@ class Party:
         found.turn_seconds.append(sampler.elapsed)
         return _median([sum(one["latency"] for one in requests) for requests in reply["passes"]])
 
-    def judge(self) -> None:
-        """Let it answer the rows that quality is judged on; once."""
-        if self.found.answers is None and self._texts.judged is not None:
-            self.found.answers = self.ask("judge")["answers"]
-
     def run_tasks(self, tasks: Mapping[str, Any]) -> None:
         """Let it do tasks of lm-evaluation-harness."""
         self.found.tasks = self.ask("tasks", tasks=dict(tasks))["metrics"]
 
     def read_peaks(self) -> None:
-        """Read the peaks of resident memory, before the process judges or ends."""
+        """Read the peaks of resident memory, before the process ends."""
         now = PeakResidentMemory(self.process.pid).read()
         earlier = self.found.warmed.get("peak")
         reset = self.found.warmed["peak_reset"]
@@ -211,6 +206,9 @@ class Party:
             **{name: None if path is None else str(path) for name, path in paths.items()},
         )
         found.described = self.ask("describe")
+        # Before timing, in every process alike: what ran before decides how the allocator serves what is timed.
+        if self._texts.judged is not None:
+            found.answers = self.ask("judge")["answers"]
         found.warmed = self.ask(
             "warm", requests=method.warmup_requests, settled=method.settled, seconds=method.warmup_seconds
         )
