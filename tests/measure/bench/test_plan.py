@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rheostat.core.errors import MeasurementError, RheostatError, SettingError
+from rheostat.core.errors import RheostatError, SettingError
 from rheostat.measure.bench.plan import Model, configurations, identify
 from tests.measure.conftest import make_classifier
 
@@ -44,10 +44,11 @@ def test_a_folder_is_known_by_its_weights(tmp_path: Path) -> None:
 
 def test_a_model_that_is_too_large_is_refused_with_by_how_much() -> None:
     model = Model("big", {}, parameters=2**30, disk=None, trained=True)
-    with pytest.raises(MeasurementError, match=r"4\.00 GiB as float32, 1\.00 GiB more than the 3\.00 GiB"):
-        model.check_fits(3 * 2**30)
-    model.check_fits(4 * 2**30)
-    model.check_fits(None)
+    shortage = model.shortage(3 * 2**30)
+    assert shortage is not None
+    assert "4.00 GiB as float32, 1.00 GiB more than the 3.00 GiB allowed" in shortage
+    assert model.shortage(4 * 2**30) is None
+    assert model.shortage(None) is None
 
 
 def test_a_missing_model_is_named() -> None:

@@ -136,9 +136,10 @@ class Laboratory:
         with written(self._data, self._workload) as texts:
             party = Party(self._case(first, first.configuration), self._method, texts)
             with contextlib.closing(_Reference(party, self._method, first.model.disk)) as reference:
-                first.model.check_fits(self._method.memory_limit)
-                if reference.ready() is None:
-                    raise MeasurementError("The reference of a comparison runs.", given=f"{a[0]}: {reference.reason}")
+                reason = first.model.shortage(self._method.memory_limit)
+                if reason is not None or reference.ready() is None:
+                    reason = reason or reference.reason
+                    raise MeasurementError("The reference of a comparison runs.", given=f"{a[0]}: {reason}")
                 check_labels(party.found.loaded["label_names"], self._data)
                 with ConditionsWatch([party.process.pid]) as watch:
                     other = self._one(second, reference, texts, instruments)
@@ -181,8 +182,9 @@ class Laboratory:
     def _one(self, plan: _Plan, plain: _Reference, texts: Texts, instruments: _Instruments) -> Measurement:
         party = Party(self._case(plan, plan.configuration), self._method, texts)
         start = time.monotonic()
+        if shortage := plan.model.shortage(self._method.memory_limit):
+            return plan.record("out-of-memory", reason=shortage)
         try:
-            plan.model.check_fits(self._method.memory_limit)
             other = plain.ready()
             party.start()
             check_labels(party.found.loaded["label_names"], self._data)
@@ -281,7 +283,7 @@ class Laboratory:
 
 
 class _Reference:
-    """What others are compared with: started when it is needed, and once more where it died."""
+    """What others are compared with: started when it is needed, and once more where it died later on."""
 
     def __init__(self, party: Party, method: Method, disk: int | None = None) -> None:
         self._party, self._method, self.disk = party, method, disk
@@ -300,11 +302,12 @@ class _Reference:
 
     def ready(self) -> Party | None:
         """Return it, able to take turns; None where it cannot run."""
-        while not self._party.running and self._tries:
+        if not self._party.running and self._tries:
             self._tries -= 1
             try:
                 self._party.start()
             except WorkError as failure:
+                self._tries = 0
                 self.reason = f"{failure.status}: {failure.reason}"
         self._party.grant(self._method.time_limit)
         return self._party if self._party.running else None

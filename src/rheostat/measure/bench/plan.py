@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rheostat.bundle.store import MANIFEST
-from rheostat.core.errors import MeasurementError, RheostatError
+from rheostat.core.errors import RheostatError
 from rheostat.core.files import sha256_of
 from rheostat.models.sources import place_of
 from rheostat.techniques.configuration import checked_configuration, neutral_configuration
@@ -41,20 +41,15 @@ class Model:
     disk: int | None
     trained: bool
 
-    def check_fits(self, limit: int | None) -> None:
-        """Refuse a model whose weights alone, as float32, are larger than the limit.
-
-        Raises:
-            MeasurementError: If they are; saying by how much.
-        """
+    def shortage(self, limit: int | None) -> str | None:
+        """Say by how much the weights alone, as float32, are larger than a limit in bytes; None where they fit."""
         needed = 4 * (self.parameters or 0)
-        if limit is not None and needed > limit:
-            raise MeasurementError(
-                "A model's weights fit the memory that a measurement may use.",
-                given=f"{self.source}: {_gibibytes(needed)} as float32, {_gibibytes(needed - limit)} more than the "
-                f"{_gibibytes(limit)} allowed",
-                mend="Use a smaller model, or a machine or --memory-limit with more memory.",
-            )
+        if limit is None or needed <= limit:
+            return None
+        return (
+            f"its weights take {_gibibytes(needed)} as float32, {_gibibytes(needed - limit)} more than the "
+            f"{_gibibytes(limit)} allowed: use a smaller model, a machine with more memory, or another --memory-limit"
+        )
 
 
 def identify(source: str, cache_dir: Path | None = None) -> Model:

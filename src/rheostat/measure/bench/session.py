@@ -238,9 +238,16 @@ def take_turns(party: Party, plain: Party | None, rounds: int, meter: EnergyMete
         seconds = {}
         # Whoever runs second finds a warmer chip: each is second half of the time.
         for one in order if round_number % 2 == 0 else order[::-1]:
-            seconds[id(one)] = one.turn(meter if one is party else None)
+            seconds[id(one)] = _turn_of_plain(one) if one is plain else one.turn(meter)
         if plain is not None:
             party.found.ratios.append(seconds[id(party)] / seconds[id(plain)])
+
+
+def _turn_of_plain(plain: Party) -> float:
+    try:
+        return plain.turn(None)
+    except WorkError as failure:
+        raise WorkError("failed", f"the plain model beside it stopped: {failure.reason}") from failure
 
 
 def _median(values: Sequence[float]) -> float:
