@@ -354,6 +354,7 @@ def _samples(party: Party) -> dict[str, list[Any]]:
         phase: [[one[phase] for requests in turn for one in requests] for turn in found.turns] for phase in phases
     }
     samples["ratio"] = list(found.ratios)
+    samples["page_faults"] = list(found.faults)
     samples["memory"] = [trace.pairs()[::10] for trace in found.memory]
     return samples
 

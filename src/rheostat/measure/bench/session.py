@@ -63,6 +63,7 @@ class Found:
         answers: Reply to ``judge``; None where quality was not judged.
         tasks: Reply to ``tasks``: metrics as plain data.
         turns: For each round the passes, each a list of seconds by phase, one a request.
+        faults: Pages of memory that the process was given in each turn.
         touched: Rows and tokens of the untimed requests that turns start with.
         turn_seconds: Wall-clock seconds of each turn, those requests included.
         memory: Trace of resident memory of each turn.
@@ -81,6 +82,7 @@ class Found:
     tasks: dict[str, Any] = field(default_factory=dict)
     turns: list[list[list[dict[str, float]]]] = field(default_factory=list)
     touched: tuple[int, int] = (0, 0)
+    faults: list[int] = field(default_factory=list)
     turn_seconds: list[float] = field(default_factory=list)
     memory: list[Trace] = field(default_factory=list)
     device_memory: list[Trace] = field(default_factory=list)
@@ -178,6 +180,7 @@ class Party:
         found.device_memory += [sampler.trace(probe.name) for probe in probes[1:]]
         found.ticks = (found.ticks[0] + sampler.ticks_wanted, found.ticks[1] + sampler.ticks_taken)
         found.turns.append(reply["passes"])
+        found.faults.append(reply["faults"])
         found.touched = (found.touched[0] + reply["touched"][0], found.touched[1] + reply["touched"][1])
         found.turn_seconds.append(sampler.elapsed)
         return _median([sum(one["latency"] for one in requests) for requests in reply["passes"]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -86,9 +87,10 @@ class Workbench:
         """Run all requests some times: one untimed request first, since the other process had the caches meanwhile."""
         requests = self.work.requests
         touched = self.work.touch()
-        start = time.monotonic()
+        start, faults = time.monotonic(), _page_faults()
         passes = [[self.work.run(request) for request in requests] for _ in range(order["passes"])]
-        return {"passes": passes, "seconds": time.monotonic() - start, "touched": touched}
+        seconds = time.monotonic() - start
+        return {"passes": passes, "seconds": seconds, "touched": touched, "faults": _page_faults() - faults}
 
     def describe(self, order: dict[str, Any]) -> dict[str, Any]:
         """Count what does not depend on time."""
@@ -157,6 +159,11 @@ def _failed(status: str, error: BaseException) -> dict[str, Any]:
     text = str(error).strip().splitlines()
     reason = str(error) if isinstance(error, RheostatError) else f"{type(error).__name__}: {text[0] if text else ''}"
     return {"error": {"status": status, "reason": reason}}
+
+
+def _page_faults() -> int:
+    """Return how often this process has been given a page of memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _split(path: str | None) -> Split | None:
