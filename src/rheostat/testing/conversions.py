@@ -104,7 +104,8 @@ def _cached_error(subject: Subject, bound: float) -> str | None:
             output = model(input_ids=text[:, at : at + 1], past_key_values=output.past_key_values, use_cache=True)
             found.append(output.logits)
     error = _distance(torch.cat(found, dim=1), plain)
-    return None if error <= bound + TOLERANCE else f"on the cache, a relative error of {error:.3g}, and {bound:g} is stated"
+    seen = f"on the cache, a relative error of {error:.3g}, and {bound:g} is stated"
+    return None if error <= bound + TOLERANCE else seen
 
 
 def look_at_conversion_rows(subject: Subject) -> str | None:
