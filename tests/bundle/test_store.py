@@ -146,7 +146,7 @@ def test_an_edited_card_is_no_damage(folder: Path) -> None:
         ({"max_length": "long"}, "it lacks 'max_length'"),
         ({"files": {"../secret": "0"}}, "a file outside the bundle"),
         ({"technique": {"name": "tokenz"}}, "Did you mean 'tokens'"),
-        ({"technique": {"name": "tokens", "floor": 0}}, "floor is a whole number"),
+        ({"technique": {"name": "tokens", "floor": 0}}, "The knob 'floor'"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(folder: Path, change: dict, text: str) -> None:
