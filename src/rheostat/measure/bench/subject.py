@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,12 +86,21 @@ def load_subject(
         model, tokenizer = loaded.model.to(device), loaded.tokenizer  # type: ignore[arg-type]
         task = wanted or ("causal-lm" if hasattr(model, "lm_head") else "classification")
     handle = configure(model, {**own, **configuration}, keep_originals=False)
-    gc.collect()
+    _give_back()
     longest = workload.max_length or limit or min(length_limit(model, tokenizer) or _LONGEST, _LONGEST)
     with torch.inference_mode():
         ready = Subject(model, tokenizer, handle, longest, task, names, 0.0)  # type: ignore[arg-type]
         ready.wait()
     return Subject(model, tokenizer, handle, longest, ready.task, names, time.perf_counter() - start)
+
+
+def _give_back() -> None:
+    """Give memory that was needed for loading alone back to the system, so that what is resident is the model's."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    # Only glibc has it.
+    if trim is not None:
+        trim(0)
 
 
 def nominal_bits(subject: Subject) -> float:
