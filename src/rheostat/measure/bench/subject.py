@@ -86,7 +86,7 @@ def load_subject(
         model, tokenizer = loaded.model.to(device), loaded.tokenizer  # type: ignore[arg-type]
         task = wanted or ("causal-lm" if hasattr(model, "lm_head") else "classification")
     handle = configure(model, {**own, **configuration}, keep_originals=False)
-    _give_back()
+    _settle(model)
     longest = workload.max_length or limit or min(length_limit(model, tokenizer) or _LONGEST, _LONGEST)
     with torch.inference_mode():
         ready = Subject(model, tokenizer, handle, longest, task, names, 0.0)  # type: ignore[arg-type]
@@ -94,8 +94,11 @@ def load_subject(
     return Subject(model, tokenizer, handle, longest, ready.task, names, time.perf_counter() - start)
 
 
-def _give_back() -> None:
-    """Give memory that was needed for loading alone back to the system, so that what is resident is the model's."""
+def _settle(model: Any) -> None:
+    """Let what is resident be the model: all of its weights, and nothing that was needed for loading alone."""
+    # Weights are parts of a mapped file, read when they are first used; one that is left holds the whole file.
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.detach().clone()
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     # Only glibc has it.
