@@ -5,7 +5,7 @@ from benchmarks import sampling
 
 def test_sampling_writes_json(tmp_path, capsys):
     out = tmp_path / "sampling.json"
-    small = ["--pairs", "2", "--size", "128", "--products", "40", "--threads", "1", "--interval", "0.002"]
+    small = ["--pairs", "2", "--size", "128", "--products", "2000", "--threads", "1", "--interval", "0.002"]
     sampling.main([*small, "--out", str(out)])
     found = json.loads(out.read_text())
     assert {"commit", "machine", "lost", "own_cost", "slow_down", "control", "conditions"} <= found.keys()
