@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from rheostat.core.files import write_atomically
 from rheostat.core.machine import machine_text
 from rheostat.core.profile import Point, Profile
 from rheostat.report.charts import macs_chart, quality_chart, survivors_chart
-from rheostat.report.libraries import plotly_html
+from rheostat.report.document import Charts, document, rerun_section
 from rheostat.report.page_style import STYLE
 from rheostat.report.pieces import readable_pieces
 from rheostat.report.sentences import baseline_warning, headline, headline_cards
@@ -85,7 +84,7 @@ def write_report(path: Path, data: ReportData) -> None:
 
 def page_html(data: ReportData) -> str:
     """Return the page as text; every word from outside is escaped."""
-    charts = _Charts()
+    charts = Charts()
     parts = [f"<h1>{escape(data.title)}</h1>"]
     if data.profile is not None:
         parts += [_summary(data.profile), _notes(data), *_measured(data.profile, data.curves, charts)]
@@ -96,29 +95,8 @@ def page_html(data: ReportData) -> str:
         ]
     parts += _example(data.example, charts) if data.example is not None else []
     parts += _facts(data.profile) if data.profile is not None else []
-    parts += [_rerun(data.rerun)] if data.rerun else []
-    return _PAGE.format(title=escape(data.title), style=STYLE, body="\n".join(filter(None, parts)))
-
-
-class _Charts:
-    """Turns figures into HTML; Plotly's script goes with the first one only."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def add(self, figure: Any, alternative: str, caption: str) -> str:
-        self._count += 1
-        drawn = plotly_html().to_html(
-            figure,
-            include_plotlyjs=self._count == 1,
-            full_html=False,
-            div_id=f"chart-{self._count}",
-            config={"responsive": True, "displayModeBar": False},
-        )
-        return (
-            f"<figure><figcaption>{escape(caption)}</figcaption>"
-            f'<div role="img" aria-label="{escape(alternative)}">{drawn}</div></figure>'
-        )
+    parts += [rerun_section(data.rerun)]
+    return document(data.title, STYLE, "\n".join(filter(None, parts)))
 
 
 def _summary(profile: Profile) -> str:
@@ -134,7 +112,7 @@ def _notes(data: ReportData) -> str:
     return "".join(f'<p class="note">{escape(note)}</p>' for note in (warning, *data.notes) if note)
 
 
-def _measured(profile: Profile, curves: Mapping[str, Sequence[Point]], charts: _Charts) -> list[str]:
+def _measured(profile: Profile, curves: Mapping[str, Sequence[Point]], charts: Charts) -> list[str]:
     metric = metric_of(profile)
     parts = []
     if metric:
@@ -212,7 +190,7 @@ def _with_interval(metric: str, point: Point) -> str:
     return f"{text} ({low} to {high})"
 
 
-def _example(example: Example, charts: _Charts) -> list[str]:
+def _example(example: Example, charts: Charts) -> list[str]:
     length, blocks = len(example.tokens), len(example.survivors)
     kept = kept_shares(length, example.survivors)
     answer = f" The model says: {escape(example.answer)}." if example.answer else ""
@@ -253,25 +231,4 @@ def _facts(profile: Profile) -> list[str]:
     return parts
 
 
-def _rerun(commands: Sequence[str]) -> str:
-    return f"<h2>How to make these numbers again</h2><pre><code>{escape(chr(10).join(commands))}</code></pre>"
-
-
 _STEPS = ((0, "dropped first"), (1, "a quarter"), (2, "half"), (3, "three quarters"))
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-<footer>Made with rheostat. This page needs no network: all of it is in this file.</footer>
-</main>
-</body>
-</html>
-"""

@@ -104,30 +104,35 @@ class Classify(Work):
         return {"latency": self._timed(request)[0]}
 
 
+class _Prompted(Work):
+    """Work that starts with prompts of one length, read into a key-value cache."""
+
+    def cache(self, request: Inputs) -> int | None:
+        """Return the bytes of the cache after the prompt."""
+        return cache_bytes(self._read(request)[1].past_key_values)
+
+    def _read(self, request: Inputs) -> tuple[float, Any]:
+        """Read a prompt up to the logits of the first new token."""
+        return self._timed({**request, "use_cache": True, "logits_to_keep": 1})
+
+    def _requests(self, split: Split | None) -> list[Inputs]:
+        if split is None:
+            return self._random(self.workload.prompt_tokens)
+        return prompts(self.subject, self.workload, split)
+
+
 @final
-class Prefill(Work):
+class Prefill(_Prompted):
     """Prompts up to the logits of the first new token; the cache is filled."""
 
     def run(self, request: Inputs) -> dict[str, float]:
         """Read a prompt."""
-        seconds = self._timed({**request, "use_cache": True, "logits_to_keep": 1})[0]
+        seconds = self._read(request)[0]
         return {"latency": seconds, "ttft": seconds}
-
-    def cache(self, request: Inputs) -> int | None:
-        """Return the bytes of the cache after the prompt."""
-        output = self._timed({**request, "use_cache": True, "logits_to_keep": 1})[1]
-        return cache_bytes(output.past_key_values)
-
-    def _requests(self, split: Split | None) -> list[Inputs]:
-        return (
-            prompts(self.subject, self.workload, split)
-            if split is not None
-            else self._random(self.workload.prompt_tokens)
-        )
 
 
 @final
-class Generate(Work):
+class Generate(_Prompted):
     """Prompts, and a fixed number of new tokens after them, the likeliest each time."""
 
     def run(self, request: Inputs) -> dict[str, float]:
@@ -136,7 +141,7 @@ class Generate(Work):
 
     def touch(self) -> tuple[int, int]:
         """Read a prompt: all weights are touched, without the time that writing takes."""
-        self._timed({**self.requests[0], "use_cache": True, "logits_to_keep": 1})
+        self._read(self.requests[0])
         return 0, 0
 
     def tokens(self, request: Inputs) -> int:
@@ -152,11 +157,6 @@ class Generate(Work):
         prompt = batch_macs(self._cost, lengths, survivors)
         steps = self.workload.new_tokens - 1
         return (prompt + decoding_macs(self._cost, lengths, survivors, steps)).total
-
-    def cache(self, request: Inputs) -> int | None:
-        """Return the bytes of the cache after the prompt."""
-        output = self._timed({**request, "use_cache": True, "logits_to_keep": 1})[1]
-        return cache_bytes(output.past_key_values)
 
     def _write(self, request: Inputs) -> tuple[dict[str, float], Any]:
         count, clock = self.workload.new_tokens, _Clock(self.subject)
@@ -180,13 +180,6 @@ class Generate(Work):
         if count > 1:
             found["tpot"] = (clock.ticks[-1] - clock.ticks[0]) / (count - 1)
         return found, tokens
-
-    def _requests(self, split: Split | None) -> list[Inputs]:
-        return (
-            prompts(self.subject, self.workload, split)
-            if split is not None
-            else self._random(self.workload.prompt_tokens)
-        )
 
 
 @final
