@@ -12,9 +12,10 @@ from typer.testing import Result
 
 from rheostat.cli import heavy
 from rheostat.cli.training import FinetuneOptions
+from rheostat.train.recipes import Nested, Sandwich, Uniform
 from rheostat.train.settings import FinetuneSettings
 
-NOT_FOR_PEOPLE = {"technique", "columns", "adjustable"}
+NOT_FOR_PEOPLE = {"technique", "columns"}
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
 
     def train(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
         seen.append({"settings": dict(settings), "columns": dict(columns)})
-        FinetuneSettings(**settings)
+        heavy.finetune_settings(settings, columns)
         history = [{"epoch": 1, "1": {"loss": 0.5, "accuracy": 0.75}}]
         manifest = {"notes": ["Rows were held out."], "training": {"validation": history}}
         (tmp_path / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
@@ -48,7 +49,7 @@ def test_options_become_settings(run_json: Callable[..., Any], calls: list[dict[
     data = run_json("finetune", *arguments, "--ordinary", "--text-column", "body")
 
     settings = calls[0]["settings"]
-    assert (settings["task"], settings["lora"], settings["adjustable"]) == ("causal-lm", 8, False)
+    assert (settings["task"], settings["lora"], settings["recipe"]) == ("causal-lm", 8, "plain")
     assert type(settings["task"]) is str
     assert calls[0]["columns"] == {"text": "body"}
     assert data["bundle"] == str(tmp_path)
@@ -67,6 +68,27 @@ def test_an_unfit_setting_is_refused(run: Callable[..., Result], calls: list[dic
 
     assert result.exit_code == 2
     assert "keep_low" in result.stderr
+
+
+def test_options_change_a_recipe(run: Callable[..., Result], calls: list[dict[str, Any]], tmp_path: Path) -> None:
+    needed = ["finetune", "--model", "m", "--data", "d", "--out", "b"]
+    run(*needed, "--recipe", "sandwich", "--keep-low", "0.1")
+    run(*needed, "--lora", "4", "--keep-high", "0.9")
+    file = tmp_path / "mine.yaml"
+    file.write_text("recipe: nested\ndepths: [2, 4]\n", encoding="utf-8")
+    run(*needed, "--recipe", str(file))
+
+    made = [heavy.finetune_settings(call["settings"], {}).recipe for call in calls]
+    assert made == [Sandwich(keep_low=0.1), Uniform(0.5, 0.9), Nested((2, 4))]
+
+
+def test_a_recipe_that_lacks_the_setting_refuses_it(run: Callable[..., Result], calls: list[dict[str, Any]]) -> None:
+    needed = ["finetune", "--model", "m", "--data", "d", "--out", "b"]
+    refused = run(*needed, "--ordinary", "--keep-low", "0.1")
+    assert refused.exit_code == 2
+    assert "'plain' has no such setting" in refused.stderr
+    assert "is the recipe 'plain'" in run(*needed, "--ordinary", "--recipe", "uniform").stderr
+    assert "Did you mean 'sandwich'" in run(*needed, "--recipe", "sandwhich").stderr
 
 
 def test_the_named_import_place_has_the_signature_of_the_fakes() -> None:

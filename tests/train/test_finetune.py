@@ -15,9 +15,11 @@ from transformers import TrainerCallback
 
 from rheostat.bundle import load, read_manifest
 from rheostat.core.errors import BundleError, SettingError, TrainingError
-from rheostat.train import callbacks, checkpoints
+from rheostat.train import checkpoints
 from rheostat.train import finetune as finetuning
 from rheostat.train.finetune import FinetuneSettings, TrainingInterrupted, finetune
+from rheostat.train.losses import ClassificationLoss
+from rheostat.train.recipes import Plain, Sandwich, Uniform, keep_rate
 from tests.saved import make_data, save_tiny
 
 
@@ -108,7 +110,7 @@ def test_a_bundle_comes_out_and_works_at_any_rate(settings: FinetuneSettings) ->
 
 def test_the_bundle_says_how_it_was_made(settings: FinetuneSettings) -> None:
     training = read_manifest(finetune(replace(settings, limit=16)))["training"]
-    assert training["settings"]["keep_low"] == 0.02
+    assert training["settings"]["recipe"] == {"recipe": "uniform", "keep_low": 0.02, "keep_high": 1.0}
     assert training["epoch_kept"] == "2 of 2 (last)"
     assert training["steps"] == 4
     assert [entry["epoch"] for entry in training["validation"]] == [1, 2]
@@ -142,35 +144,35 @@ def test_the_same_seed_gives_the_same_weights(settings: FinetuneSettings, tmp_pa
 def test_the_control_is_ordinary_fine_tuning(
     settings: FinetuneSettings, tmp_path: Path, disturb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    control = finetune(replace(settings, adjustable=False))
+    control = finetune(replace(settings, recipe=Plain()))
     assert "This is a control" in (control / "README.md").read_text()
     assert not same(control, finetune(replace(settings, out=tmp_path / "adjustable")))
-    monkeypatch.setattr(callbacks, "keep_rate", lambda *args: 1.0)
-    assert same(control, finetune(replace(settings, out=tmp_path / "plain")))
+    assert same(control, finetune(replace(settings, recipe=Uniform(1.0, 1.0), out=tmp_path / "plain")))
 
 
 def test_every_step_draws_its_own_rate(settings: FinetuneSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    plain = finetuning._AdjustableTrainer.compute_loss
+    plain = ClassificationLoss.__call__
 
-    def spy(self: Any, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        rates.append(self.learns_at())
-        return plain(self, model, inputs, *args, **kwargs)
+    def spy(self: Any, model: Any, batch: Any) -> Any:
+        if model.training:
+            rates.append(handles[0].settings["tokens"])
+        return plain(self, model, batch)
 
+    handles: list[Any] = []
     attach = finetuning.attach
-
-    def attached(*args: Any) -> Any:
-        handle = attach(*args)
-        monkeypatch.setattr(
-            finetuning._AdjustableTrainer, "learns_at", lambda self: handle.settings["tokens"], raising=False
-        )
-        return handle
-
-    monkeypatch.setattr(finetuning, "attach", attached)
-    monkeypatch.setattr(finetuning._AdjustableTrainer, "compute_loss", spy)
+    monkeypatch.setattr(finetuning, "attach", lambda *args: handles.append(attach(*args)) or handles[0])
+    monkeypatch.setattr(ClassificationLoss, "__call__", spy)
     finetune(settings)
-    assert rates == [callbacks.keep_rate(0, step, 0.02, 1.0) for step in range(6)]
+    assert rates == [keep_rate(0, step, 0.02, 1.0) for step in range(6)]
     assert len(set(rates)) == 6
+
+
+def test_a_sandwich_learns_from_its_own_full_model(settings: FinetuneSettings, tmp_path: Path) -> None:
+    made = replace(settings, recipe=Sandwich(between=1), epochs=2)
+    folder = finetune(made)
+    assert not same(folder, finetune(replace(made, recipe=Sandwich(between=1, distil=0.0), out=tmp_path / "labels")))
+    assert "these learnt from the full model's output" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("step", [2, 3, 4])
@@ -394,7 +396,7 @@ def test_adapters_are_merged(settings: FinetuneSettings, writing: FinetuneSettin
         assert 1 <= torch.linalg.matrix_rank(tuned[name] - before, atol=1e-6) <= 4
     assert inner
     assert "LoRA adapters of rank 4 were trained, and merged" in (folder / "README.md").read_text()
-    assert read_manifest(folder)["training"]["settings"]["keep_low"] == 0.5
+    assert read_manifest(folder)["training"]["settings"]["recipe"]["keep_low"] == 0.5
     assert load(folder).handle.settings == {"tokens": 1.0}
 
 

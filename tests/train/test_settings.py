@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rheostat.core.errors import SettingError
+from rheostat.train.recipes import Plain, Uniform
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
 
@@ -15,10 +16,9 @@ SETTINGS = FinetuneSettings("a-model", "data.parquet", "out")  # type: ignore[ar
 
 def test_the_defaults_are_the_papers() -> None:
     assert (SETTINGS.epochs, SETTINGS.batch_size, SETTINGS.learning_rate) == (5, 8, 4e-5)
-    assert SETTINGS.keep_range == (0.02, 1.0)
-    assert replace(SETTINGS, lora=8).keep_range == (0.5, 1.0)
-    assert replace(SETTINGS, lora=8, keep_low=0.1).keep_range == (0.1, 1.0)
-    assert replace(SETTINGS, adjustable=False).keep_range == (1.0, 1.0)
+    assert SETTINGS.chosen_recipe == Uniform(0.02, 1.0)
+    assert replace(SETTINGS, lora=8).chosen_recipe == Uniform(0.5, 1.0)
+    assert replace(SETTINGS, lora=8, recipe=Plain()).chosen_recipe == Plain()
     assert SETTINGS.out == Path("out")
 
 
@@ -48,10 +48,7 @@ def test_what_a_run_learns_from_is_json_without_places() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is a number above 0"),
         ({"weight_decay": -0.1}, "weight_decay is a number at least 0"),
         ({"warmup": 1.0}, "warmup is a number at least 0 and below 1"),
-        ({"keep_low": 0.0}, "keep_low is a number above 0 and at most 1"),
-        ({"keep_high": 1.1}, "keep_high is a number above 0 and at most 1"),
-        ({"keep_low": 0.9, "keep_high": 0.5}, "from keep_low up to keep_high.*Swap them"),
-        ({"lora": 4, "keep_high": 0.3}, "keep_low=0.5 and keep_high=0.3.*Set keep_low, too"),
+        ({"recipe": "uniform"}, "recipe is a Recipe.*make_recipe"),
         ({"data": make_data("causal-lm")}, "The data is for the task"),
         ({"task": "causal-lm", "loss_on": "continuation", "gradient_checkpointing": True}, "key-value cache"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rheostat.models.families import Family
     from rheostat.techniques.contract import Technique
     from rheostat.train.formats import Table
+    from rheostat.train.settings import FinetuneSettings
 
 __all__ = [
     "bench",
@@ -26,6 +28,7 @@ __all__ = [
     "encoded_text",
     "families",
     "finetune",
+    "finetune_settings",
     "hardware",
     "load_bundle",
     "load_data",
@@ -55,11 +58,21 @@ def load_data(path: Path, task: str, columns: Mapping[str, Any], *, seed: int) -
 
 def finetune(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
     """Fine-tune a model, with progress on stderr; see `rheostat.train.finetune.finetune`."""
-    from rheostat.train.data import Columns
-    from rheostat.train.finetune import FinetuneSettings
     from rheostat.train.finetune import finetune as train
 
-    return train(FinetuneSettings(**settings, columns=Columns(**columns)))
+    return train(finetune_settings(settings, columns))
+
+
+def finetune_settings(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> FinetuneSettings:
+    """Return the settings of a run: ``recipe`` is a name or None, ``recipe_changes`` what to change in it."""
+    from rheostat.train.data import Columns
+    from rheostat.train.recipes import read_recipe, with_changes
+    from rheostat.train.settings import FinetuneSettings
+
+    name, changes = settings["recipe"], settings["recipe_changes"]
+    rest = {key: value for key, value in settings.items() if key not in ("recipe", "recipe_changes")}
+    made = FinetuneSettings(**rest, recipe=None if name is None else read_recipe(name), columns=Columns(**columns))
+    return replace(made, recipe=with_changes(made.chosen_recipe, changes)) if changes else made
 
 
 def calibrate(

@@ -15,6 +15,7 @@ from rheostat.cli import heavy
 from rheostat.cli.columns import ColumnOptions, given_columns
 from rheostat.cli.command import Command
 from rheostat.cli.output import Reply, table
+from rheostat.core.errors import SettingError
 from rheostat.report.wording import quality_text
 
 __all__ = ["COMMANDS"]
@@ -22,7 +23,7 @@ __all__ = ["COMMANDS"]
 # The settings whose option has the same name.
 _BY_NAME = (
     "task", "limit", "epochs", "max_length", "batch_size", "learning_rate", "weight_decay", "warmup", "seed",
-    "resume", "keep_low", "keep_high", "lora", "loss_on", "choose", "gradient_checkpointing", "save_minutes",
+    "resume", "lora", "loss_on", "choose", "gradient_checkpointing", "save_minutes",
 )  # fmt: skip
 
 
@@ -82,17 +83,27 @@ class FinetuneOptions(ColumnOptions):
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Train on a sample of so many rows; without, on all.")
     ] = None
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How it becomes robust: uniform, sandwich, nested, plain, or a YAML file; without, uniform.",
+            show_default=False,
+        ),
+    ] = None
     keep_low: Annotated[
         float | None,
-        typer.Option(metavar="RATE", help="Lowest keep rate that is trained; without, 0.02, or 0.5 with --lora."),
+        typer.Option(metavar="RATE", help="Lowest keep rate that is trained; without, the recipe's."),
     ] = None
-    keep_high: Annotated[float, typer.Option(metavar="RATE", help="Highest keep rate that is trained.")] = 1.0
+    keep_high: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Highest keep rate that is trained; without, the recipe's.")
+    ] = None
     lora: Annotated[
         int | None,
         typer.Option(metavar="RANK", help="Train LoRA adapters of this rank; without, all weights."),
     ] = None
     ordinary: Annotated[
-        bool, typer.Option("--ordinary", help="Fine-tune the plain model, as the control of an experiment.")
+        bool, typer.Option("--ordinary", help="The same as --recipe plain: the control of an experiment.")
     ] = False
     loss_on: Annotated[
         LossName,
@@ -124,7 +135,23 @@ def _settings(options: FinetuneOptions) -> dict[str, Any]:
     values = {name: getattr(options, name) for name in _BY_NAME}
     plain = {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
     places = {"model": options.model, "data": options.data, "out": options.out}
-    return {**places, **plain, "adjustable": not options.ordinary}
+    changes = {name: getattr(options, name) for name in ("keep_low", "keep_high")}
+    return {
+        **places,
+        **plain,
+        "recipe": _recipe(options),
+        "recipe_changes": {name: value for name, value in changes.items() if value is not None},
+    }
+
+
+def _recipe(options: FinetuneOptions) -> str | None:
+    if options.ordinary and options.recipe not in (None, "plain"):
+        raise SettingError(
+            "--ordinary is the recipe 'plain'.",
+            given=f"--ordinary and --recipe {options.recipe}",
+            mend="Leave one of them out.",
+        )
+    return "plain" if options.ordinary else options.recipe
 
 
 def _validation(training: Mapping[str, Any]) -> Sequence[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import threading
 import time
@@ -15,20 +14,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rheostat.core.errors import TrainingError
 from rheostat.techniques import Handle
+from rheostat.train.recipes import keep_rate
 
-__all__ = ["FiniteGradients", "Interrupt", "RandomKeep", "SaveNowAndThen", "at_epoch_end", "keep_rate"]
-
-
-def keep_rate(seed: int, step: int, low: float, high: float) -> float:
-    """Return the keep rate of an optimisation step: uniform in [low, high], fixed by seed and step.
-
-    It depends on nothing else, so a continued run draws what the uninterrupted one would have drawn.
-
-    Example:
-        >>> keep_rate(0, 7, 0.02, 1.0) == keep_rate(0, 7, 0.02, 1.0)
-        True
-    """
-    return random.Random(f"rheostat keep rate {seed} {step}").uniform(low, high)
+__all__ = ["FiniteGradients", "Interrupt", "RandomKeep", "SaveNowAndThen", "at_epoch_end"]
 
 
 def at_epoch_end(state: TrainerState) -> bool:

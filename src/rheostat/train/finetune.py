@@ -22,12 +22,14 @@ from rheostat.core.text import TextData
 from rheostat.models.sources import LoadedModel, length_limit, load_model, quiet_transformers
 from rheostat.techniques import Handle, attach
 from rheostat.train.adapters import add_adapters, merge_adapters
-from rheostat.train.callbacks import FiniteGradients, Interrupt, RandomKeep, SaveNowAndThen, not_finite
+from rheostat.train.callbacks import FiniteGradients, Interrupt, SaveNowAndThen, not_finite
 from rheostat.train.checkpoints import checkpoints_folder, open_run
 from rheostat.train.data import load_data
 from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprint, make_examples
-from rheostat.train.losses import Loss, make_loss
+from rheostat.train.learning import Learner
+from rheostat.train.losses import make_loss
 from rheostat.train.progress import ShowProgress
+from rheostat.train.recipes import Pass
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
 from rheostat.train.validation import Validator, glance, history_of
@@ -54,7 +56,7 @@ class _Run:
 
 
 def finetune(settings: FinetuneSettings) -> Path:
-    """Fine-tune a model, drawing a keep rate at every optimisation step, and write a bundle.
+    """Fine-tune a model by a recipe, and write a bundle.
 
     While it runs, checkpoints are in ``out/.checkpoints``; they are deleted once the bundle is complete.
     After a crash, a kill or Ctrl-C the same settings with ``resume=True`` go on, with the result of an
@@ -190,12 +192,8 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
 
 
 def _notes(run: _Run, checkpoint: Path | None) -> tuple[str, ...]:
-    settings, (low, high) = run.settings, run.settings.keep_range
-    notes = [*run.notes]
-    if settings.adjustable:
-        notes.append(f"At every optimisation step the keep rate was drawn from U({low:g}, {high:g}).")
-    else:
-        notes.append("This is a control: the plain model was fine-tuned, at keep rate 1.")
+    settings = run.settings
+    notes = [*run.notes, settings.chosen_recipe.told()]
     if settings.lora is not None:
         notes.append(f"LoRA adapters of rank {settings.lora} were trained, and merged into the weights.")
     if checkpoint is not None:
@@ -203,23 +201,32 @@ def _notes(run: _Run, checkpoint: Path | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-class _AdjustableTrainer(Trainer):
-    """The Trainer with our loss: the extension point that Transformers documents for it."""
+class _RecipeTrainer(Trainer):
+    """The Trainer with a recipe's passes and our loss: the extension points that Transformers documents for them."""
 
-    learns: Loss
+    learner: Learner
+    _now: Pass
+    _share: float
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Run the passes of a step over a batch, each forward with its backward; return their mean loss."""
+        state, total = self.state, torch.zeros((), device=self.args.device)
+        for self._now, self._share in self.learner.step(self.args.seed, state.global_step, state.max_steps):
+            total = total + super().training_step(model, inputs, num_items_in_batch)
+        return total
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the loss of a training batch.
+        """Return the loss of a pass over a training batch, times the pass's share.
 
         Raises:
             TrainingError: If it is NaN or infinite.
         """
-        loss = self.learns(model, inputs).mean
+        loss = self.learner.learn(model, inputs, self._now)
         if not torch.isfinite(loss):
             raise not_finite("the loss is NaN or infinite", self.state.global_step)
-        return loss
+        return self._share * loss
 
 
 def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator | None]:
@@ -228,14 +235,14 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator 
     loss = make_loss(settings.task, settings.loss_on, handle)
     # The Trainer takes anything with a length and an index.
     rows: Any = ShuffledRows(run.train.rows, settings.batch_size, settings.seed)
-    trainer = _AdjustableTrainer(
+    trainer = _RecipeTrainer(
         model=model,
         args=_arguments(settings, folder, len(run.train.rows)),
         train_dataset=rows,
         data_collator=collator,
         processing_class=run.loaded.tokenizer,
     )
-    trainer.learns = loss
+    trainer.learner = Learner(settings.chosen_recipe, loss, handle)
     # Our loss is a plain mean over the batch, not one over all batches of an accumulated step.
     trainer.loss_is_scaled_for_ga = False
     trainer.remove_callback(PrinterCallback)
@@ -248,13 +255,8 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator 
             progress=run.progress,
             keep_best=settings.choose == "best",
         )
-    low, high = settings.keep_range
-    # The order matters: the dial is back at neutral, and validation in the state, before a checkpoint.
-    for callback in (
-        RandomKeep(handle, settings.seed, low, high),
-        validator,
-        SaveNowAndThen(settings.save_minutes),
-    ):
+    # The order matters: validation is in the state before a checkpoint.
+    for callback in (validator, SaveNowAndThen(settings.save_minutes)):
         if callback is not None:
             trainer.add_callback(callback)
     trainer.add_callback(FiniteGradients())

