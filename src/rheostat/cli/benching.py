@@ -55,6 +55,9 @@ class WorkOptions(ColumnOptions):
     max_length: Annotated[int | None, typer.Option(metavar="N", help="Tokens of a text at most.")] = None
     quality_rows: Annotated[int | None, typer.Option(metavar="N", help="Rows that quality is judged on.")] = None
     rounds: Annotated[int, typer.Option(metavar="N", help="How often a model takes turns with the plain one.")] = 12
+    sittings: Annotated[
+        int, typer.Option(metavar="N", help="Sittings, with new processes, that the rounds are spread over.")
+    ] = 3
     round_seconds: Annotated[float, typer.Option(metavar="S", help="Least seconds of a turn.")] = 0.5
     time_limit: Annotated[float, typer.Option(metavar="S", help="Most seconds for one measurement.")] = 900.0
     memory_limit: Annotated[
@@ -241,7 +244,7 @@ def _workload(options: WorkOptions) -> Workload:
 
 def _method(options: WorkOptions) -> Method:
     limit = None if options.memory_limit is None else int(options.memory_limit * _GIB)
-    names = ("rounds", "round_seconds", "time_limit", "threads", "device")
+    names = ("rounds", "sittings", "round_seconds", "time_limit", "threads", "device")
     return Method(**{name: getattr(options, name) for name in names}, memory_limit=limit)
 
 

@@ -6,10 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import stdev
 
 from rheostat.core.errors import MeasurementError
 
-__all__ = ["Estimate", "fewest_values", "paired_ratio", "signed_rank_interval"]
+__all__ = ["Estimate", "fewest_values", "half_width", "paired_ratio", "signed_rank_interval"]
+
+# 97.5 % quantiles of Student's t, by degrees of freedom from 1.
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,21 @@ def fewest_values(confidence: float) -> int:
         (6, 8)
     """
     return math.ceil(1.0 - math.log2(1.0 - confidence) - 1e-9)
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Return half the width of Student's 95 % interval of the mean of 2 to 10 independent values.
+
+    Raises:
+        MeasurementError: If there are fewer or more.
+
+    Example:
+        >>> round(half_width([1.0, 2.0, 3.0]), 3)
+        2.484
+    """
+    if not 2 <= len(values) <= len(_STUDENT) + 1:
+        raise MeasurementError(f"Spread is told from 2 to {len(_STUDENT) + 1} values.", given=len(values))
+    return _STUDENT[len(values) - 2] * stdev(values) / math.sqrt(len(values))
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Final, Literal, get_args
 
 from rheostat.core.errors import SettingError
@@ -21,6 +22,8 @@ DEFAULTS: Final[Mapping[str, Mapping[str, int]]] = {
     "train": {"batch_size": 8, "requests": 2},
 }
 """What a workload takes where nothing else is asked for."""
+
+MOST_SITTINGS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Method:
 
     Attributes:
         rounds: How often the configuration and the plain model take turns; at least 3, and 8 for a verdict.
+        sittings: The rounds are spread over so many sittings, each with processes of its own, 1 to 10: two processes
+            that do the same, at two times, differ by more than the rounds of one of them.
         round_seconds: Least time of a turn; shorter requests are repeated within it.
         iterations: Least number of timed requests in all.
         warmup_requests: Most requests before timing; warm-up ends before where times have settled.
@@ -115,7 +120,8 @@ class Method:
         SettingError: If a number is out of range.
     """
 
-    rounds: int = 10
+    rounds: int = 12
+    sittings: int = 3
     round_seconds: float = 0.5
     iterations: int = 10
     warmup_requests: int = 20
@@ -127,12 +133,28 @@ class Method:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        _at_least(self, ("iterations", "warmup_requests", "memory_limit", "threads"))
+        _at_least(self, ("sittings", "iterations", "warmup_requests", "memory_limit", "threads"))
         if self.rounds < 3:
-            raise SettingError("Measuring takes at least 3 rounds.", given=self.rounds, mend="Use 10, or more.")
+            raise SettingError("Measuring takes at least 3 rounds.", given=self.rounds, mend="Use 12, or more.")
+        if not 1 <= self.sittings <= min(self.rounds, MOST_SITTINGS):
+            raise SettingError(
+                f"There are 1 to {MOST_SITTINGS} sittings, and no more than rounds.",
+                given=f"{self.sittings} sittings, {self.rounds} rounds",
+            )
         for name in ("round_seconds", "warmup_seconds", "settled", "time_limit"):
             if not getattr(self, name) > 0:
                 raise SettingError(f"{name} is above 0.", given=getattr(self, name))
+
+    @property
+    def rounds_of_sittings(self) -> list[range]:
+        """The numbers of each sitting's rounds.
+
+        Example:
+            >>> Method(rounds=8, sittings=3).rounds_of_sittings
+            [range(0, 3), range(3, 6), range(6, 8)]
+        """
+        ends = [-(-self.rounds * at // self.sittings) for at in range(self.sittings + 1)]
+        return [range(start, end) for start, end in pairwise(ends)]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""

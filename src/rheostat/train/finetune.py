@@ -205,13 +205,13 @@ class _RecipeTrainer(Trainer):
     """The Trainer with a recipe's passes and our loss: the extension points that Transformers documents for them."""
 
     learner: Learner
-    _now: Pass
-    _share: float
+    _now: tuple[Pass, float]
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """Run the passes of a step over a batch, each forward with its backward; return their mean loss."""
         state, total = self.state, torch.zeros((), device=self.args.device)
-        for self._now, self._share in self.learner.step(self.args.seed, state.global_step, state.max_steps):
+        for one in self.learner.step(self.args.seed, state.global_step, state.max_steps):
+            self._now = one
             total = total + super().training_step(model, inputs, num_items_in_batch)
         return total
 
@@ -223,10 +223,11 @@ class _RecipeTrainer(Trainer):
         Raises:
             TrainingError: If it is NaN or infinite.
         """
-        loss = self.learner.learn(model, inputs, self._now)
+        one, share = self._now
+        loss = self.learner.learn(model, inputs, one)
         if not torch.isfinite(loss):
             raise not_finite("the loss is NaN or infinite", self.state.global_step)
-        return self._share * loss
+        return share * loss
 
 
 def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator | None]:

@@ -23,7 +23,7 @@ from rheostat.measure.bench.plan import configurations
 from rheostat.testing import tiny_model
 from tests.saved import make_data, make_tokenizer
 
-METHOD = Method(rounds=3, round_seconds=0.02, warmup_requests=2, threads=1, time_limit=120)
+METHOD = Method(rounds=3, sittings=1, round_seconds=0.02, warmup_requests=2, threads=1, time_limit=120)
 WORK = Workload("classify", batch_size=2, requests=1)
 
 
@@ -81,19 +81,24 @@ def test_failures_are_results_and_the_rest_goes_on(classifier: str, tmp_path: Pa
     ("limits", "status"), [({"memory_limit": 60 << 20}, "out-of-memory"), ({"time_limit": 0.2}, "timed-out")]
 )
 def test_limits(classifier: str, limits: dict[str, float], status: str) -> None:
-    method = Method(rounds=3, round_seconds=0.02, threads=1, **limits)  # type: ignore[arg-type]
+    method = Method(rounds=3, sittings=1, round_seconds=0.02, threads=1, **limits)  # type: ignore[arg-type]
     found = measure(classifier, WORK, method=method)
     assert found.status == status
     assert found.metrics == {}
 
 
 def test_a_comparison_has_a_verdict_for_each_metric(classifier: str) -> None:
-    method = Method(rounds=8, round_seconds=0.02, warmup_requests=2, threads=1)
+    method = Method(rounds=8, sittings=2, round_seconds=0.02, warmup_requests=2, threads=1)
     work = Workload("classify", batch_size=4, requests=1, prompt_tokens=100)
     a, b = duel((classifier, {"tokens": 1.0}), (classifier, {"tokens": 0.1}), work, method=method)
     verdicts = {one.metric: one for one in compare(a, b)}
     assert verdicts["macs"].verdict == "better"
     assert verdicts["latency_p50"].paired
+    for one in (a, b):
+        assert one.conditions["rounds_of_sittings"] == [4, 4]
+        assert len(one.samples["latency"]) == len(b.samples["ratio"]) == 8
+        # Two processes never load in the very same time.
+        assert one.metrics["load_time"].low < one.metrics["load_time"].value < one.metrics["load_time"].high
     assert a.metrics["speedup"].value is None
 
 
@@ -120,7 +125,7 @@ from rheostat.measure.bench.bench import bench
 from rheostat.measure.bench.laboratory import BenchOptions
 from rheostat.measure.bench.plan import configurations
 wanted = configurations({}, {"tokens": [1.0, 0.6, 0.3]})
-method = Method(rounds=3, round_seconds=0.02, warmup_requests=2, threads=1)
+method = Method(rounds=3, sittings=1, round_seconds=0.02, warmup_requests=2, threads=1)
 work = Workload("classify", batch_size=2, requests=1)
 bench([sys.argv[1]], work, wanted, method=method, options=BenchOptions(Path(sys.argv[2])))
 """

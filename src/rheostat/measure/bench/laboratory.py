@@ -23,9 +23,9 @@ from rheostat.measure.bench.judging import judged_rows, simple_models
 from rheostat.measure.bench.plan import Model, checked_configuration, identify, plain_of
 from rheostat.measure.bench.process import WorkError
 from rheostat.measure.bench.results import Surroundings, metrics_of
-from rheostat.measure.bench.session import Case, Found, Party, Texts, take_turns
+from rheostat.measure.bench.session import Case, Found, Party, Texts, joined, take_turns
 from rheostat.measure.probes import machine
-from rheostat.measure.probes.conditions import Conditions, ConditionsWatch
+from rheostat.measure.probes.conditions import Conditions, ConditionsWatch, joined_conditions
 from rheostat.measure.probes.energy import energy_meter, idle_power
 from rheostat.measure.probes.meter import EnergyMeter
 from rheostat.measure.probes.peak import machine_peak
@@ -132,21 +132,18 @@ class Laboratory:
             MeasurementError: If the first one cannot run.
         """
         first, second = (self._plan(identify(source), checked_configuration(chosen)) for source, chosen in (a, b))
-        instruments, start = _Instruments.of(self._method), time.monotonic()
+        instruments = _Instruments.of(self._method)
         with written(self._data, self._workload) as texts:
             party = Party(self._case(first, first.configuration), self._method, texts)
-            with contextlib.closing(_Reference(party, self._method, first.model.disk)) as reference:
+            with contextlib.closing(_Reference(party, first.model.disk)) as reference:
                 reason = first.model.shortage(self._method.memory_limit)
-                if reason is not None or reference.ready() is None:
+                if reason is not None or reference.sit_down() is None:
                     reason = reason or reference.reason
                     raise MeasurementError("The reference of a comparison runs.", given=f"{a[0]}: {reason}")
                 check_labels(party.found.loaded["label_names"], self._data)
-                with ConditionsWatch([party.process.pid]) as watch:
-                    other = self._one(second, reference, texts, instruments)
-                if not party.found.turns:
+                other, watched = self._one(second, reference, texts, instruments)
+                if other.status != "ok" or watched is None:
                     raise MeasurementError("Both of a comparison run.", given=f"{b[0]}: {other.reason}")
-                party.read_peaks()
-                watched = (watch.conditions, time.monotonic() - start)
                 return self._record(first, party, None, instruments, watched), other
 
     def _kept(self) -> dict[str, Measurement]:
@@ -170,37 +167,45 @@ class Laboratory:
             for source in dict.fromkeys(plan.model.source for plan in plans):
                 mine = [plan for plan in plans if plan.model.source == source]
                 case = self._case(mine[0], plain_of(mine[0].configuration))
-                with contextlib.closing(
-                    _Reference(Party(case, self._method, texts), self._method, mine[0].model.disk)
-                ) as plain:
+                party = Party(case, self._method, texts)
+                with contextlib.closing(_Reference(party, mine[0].model.disk)) as plain:
                     for plan in mine:
-                        yield self._one(plan, plain, texts, instruments)
+                        yield self._one(plan, plain, texts, instruments)[0]
 
     def _case(self, plan: _Plan, configuration: Mapping[str, Any]) -> Case:
         return Case(plan.model.source, configuration, self._workload)
 
-    def _one(self, plan: _Plan, plain: _Reference, texts: Texts, instruments: _Instruments) -> Measurement:
+    def _one(
+        self, plan: _Plan, plain: _Reference, texts: Texts, instruments: _Instruments
+    ) -> tuple[Measurement, _Watched | None]:
+        """Measure; return the conditions, too, where it ran."""
+        if shortage := plan.model.shortage(self._method.memory_limit):
+            return plan.record("out-of-memory", reason=shortage), None
         party = Party(self._case(plan, plan.configuration), self._method, texts)
         start = time.monotonic()
-        if shortage := plan.model.shortage(self._method.memory_limit):
-            return plan.record("out-of-memory", reason=shortage)
         try:
-            other = plain.ready()
-            party.start()
-            check_labels(party.found.loaded["label_names"], self._data)
-            pids = [one.process.pid for one in (party, other) if one is not None]
-            with ConditionsWatch(pids) as watch:
-                take_turns(party, other, self._method.rounds, instruments.meter)
-            party.read_peaks()
+            watched = [self._sitting(party, plain, rounds, instruments) for rounds in self._method.rounds_of_sittings]
             if self._options.tasks is not None:
                 party.run_tasks(self._options.tasks)
-            return self._record(plan, party, plain, instruments, (watch.conditions, time.monotonic() - start))
+            seen = _Watched(joined_conditions(watched), time.monotonic() - start)
+            return self._record(plan, party, plain, instruments, seen), seen
         except WorkError as failure:
-            return plan.record(failure.status, reason=failure.reason)
+            return plan.record(failure.status, reason=failure.reason), None
         except RheostatError as error:
-            return plan.record("failed", reason=str(error))
+            return plan.record("failed", reason=str(error)), None
         finally:
             party.stop()
+
+    def _sitting(self, party: Party, plain: _Reference, rounds: Sequence[int], instruments: _Instruments) -> Conditions:
+        other = plain.sit_down()
+        party.start()
+        check_labels(party.found.loaded["label_names"], self._data)
+        both = [one for one in (party, other) if one is not None]
+        with ConditionsWatch([one.process.pid for one in both]) as watch:
+            take_turns(party, other, rounds, instruments.meter)
+        for one in both:
+            one.read_peaks()
+        return watch.conditions
 
     def _record(
         self,
@@ -208,9 +213,9 @@ class Laboratory:
         party: Party,
         plain: _Reference | None,
         instruments: _Instruments,
-        watched: tuple[Conditions, float],
+        watched: _Watched,
     ) -> Measurement:
-        conditions, seconds = watched
+        conditions, seconds = watched.conditions, watched.seconds
         theirs = None if plain is None else plain.answers
         around = Surroundings(
             plain=None if plain is None else plain.found,
@@ -229,16 +234,17 @@ class Laboratory:
                 self._quality(theirs, None, trained=plan.model.trained),
             ),
         )
-        tasks = {name: Metric.from_json(data) for name, data in party.found.tasks.items()}
+        found = joined(party.sittings)
+        tasks = {name: Metric.from_json(data) for name, data in found.tasks.items()}
         return plan.record(
             "ok",
-            metrics={**metrics_of(party.found, around), **tasks},
-            samples=_samples(party),
+            metrics={**metrics_of(party.sittings, around), **tasks},
+            samples=_samples(found),
             conditions={
                 "plain": plan.configuration == plain_of(plan.configuration),
                 "started": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                **self._conditions(party, conditions),
+                **self._conditions(found, conditions),
                 "seconds": seconds,
             },
             notes=_notes(conditions, plan),
@@ -259,11 +265,11 @@ class Laboratory:
             found["agreement"] = agreement(mine, Answers.from_json(plain))
         return found
 
-    def _conditions(self, party: Party, conditions: Conditions) -> dict[str, Any]:
-        found = party.found
+    def _conditions(self, found: Found, conditions: Conditions) -> dict[str, Any]:
         return {
             **conditions.to_json(),
             "rounds": len(found.turns),
+            "rounds_of_sittings": [len(rounds) for rounds in self._method.rounds_of_sittings],
             "passes": len(found.turns[0]),
             "warmup": len(found.warmed["times"]),
             "torch_threads": found.loaded["threads"],
@@ -283,38 +289,45 @@ class Laboratory:
 
 
 class _Reference:
-    """What others are compared with: started when it is needed, and once more where it died later on."""
+    """What others are compared with: it has as many sittings as they have."""
 
-    def __init__(self, party: Party, method: Method, disk: int | None = None) -> None:
-        self._party, self._method, self.disk = party, method, disk
-        self._tries = 2
+    def __init__(self, party: Party, disk: int | None = None) -> None:
+        self._party, self.disk = party, disk
+        self._dead = False
         self.reason = ""
 
     @property
     def found(self) -> Found | None:
         """Findings; None where it does not run."""
-        return self._party.found if self._party.found.warmed else None
+        return joined(self._party.sittings) if self._party.sittings else None
 
     @property
     def answers(self) -> dict[str, Any] | None:
         """Its answers; None where there are none."""
         return self._party.found.answers
 
-    def ready(self) -> Party | None:
-        """Return it, able to take turns; None where it cannot run."""
-        if not self._party.running and self._tries:
-            self._tries -= 1
+    def sit_down(self) -> Party | None:
+        """Return it at the start of a sitting; None where it cannot run."""
+        if self._party.running and not self._party.found.turns:
+            return self._party
+        if not self._dead:
             try:
                 self._party.start()
             except WorkError as failure:
-                self._tries = 0
-                self.reason = f"{failure.status}: {failure.reason}"
-        self._party.grant(self._method.time_limit)
-        return self._party if self._party.running else None
+                self._dead, self.reason = True, f"{failure.status}: {failure.reason}"
+        return None if self._dead else self._party
 
     def close(self) -> None:
         """End it."""
         self._party.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """The conditions of a measurement, and how many seconds it took, loading included."""
+
+    conditions: Conditions
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,9 +359,8 @@ def _peak(method: Method) -> float:
         torch.set_num_threads(before)
 
 
-def _samples(party: Party) -> dict[str, list[Any]]:
+def _samples(found: Found) -> dict[str, list[Any]]:
     """Return the raw values; memory at most at a tenth of a second, to keep records small."""
-    found = party.found
     phases = sorted({phase for turn in found.turns for requests in turn for one in requests for phase in one})
     samples: dict[str, list[Any]] = {
         phase: [[one[phase] for requests in turn for one in requests] for turn in found.turns] for phase in phases

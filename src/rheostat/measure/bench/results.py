@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Final
 
 from rheostat.core.efficiency import PERCENTILES, Energy, compression, compute_utilisation, percentile
 from rheostat.core.metrics import Metric, metric_kind, unavailable
 from rheostat.core.prices import PriceTable
-from rheostat.core.statistics import paired_ratio
+from rheostat.core.statistics import half_width, paired_ratio
 from rheostat.core.traces import Trace
-from rheostat.measure.bench.session import Found
+from rheostat.measure.bench.session import Found, joined
 from rheostat.measure.intervals import bootstrap_interval
 
 __all__ = ["Surroundings", "metrics_of"]
@@ -56,8 +56,35 @@ class Surroundings:
     quality: tuple[Mapping[str, Metric], Mapping[str, Metric]] = ({}, {})
 
 
-def metrics_of(found: Found, around: Surroundings) -> dict[str, Metric]:
-    """Return every metric that the findings give, those that this machine cannot provide as unavailable."""
+def metrics_of(sittings: Sequence[Found], around: Surroundings) -> dict[str, Metric]:
+    """Return every metric that the findings give, those that this machine cannot provide as unavailable.
+
+    A value is that of all sittings together. Its interval is at least Student's of the mean of the sittings' values:
+    what changes from process to process and from minute to minute does not show within one of them.
+    """
+    together = _metrics(joined(sittings), around)
+    if len(sittings) == 1:
+        return together
+    each = [_metrics(one, around) for one in sittings]
+    return {name: _widened(metric, [one[name] for one in each]) for name, metric in together.items()}
+
+
+def _widened(metric: Metric, each: Sequence[Metric]) -> Metric:
+    values = [one.value for one in each if one.value is not None]
+    if metric.value is None or len(values) < len(each) or len(set(values)) == 1:
+        return metric
+    half = half_width(values)
+    low, high = metric.value - half, metric.value + half
+    if min(values) >= 0.0:
+        low = max(low, 0.0)
+    return replace(
+        metric,
+        low=low if metric.low is None else min(low, metric.low),
+        high=high if metric.high is None else max(high, metric.high),
+    )
+
+
+def _metrics(found: Found, around: Surroundings) -> dict[str, Metric]:
     metrics = {
         **_times(found),
         **_throughputs(found),

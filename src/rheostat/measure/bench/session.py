@@ -17,7 +17,7 @@ from rheostat.measure.probes.meter import EnergyMeter
 from rheostat.measure.probes.probe import DeviceMemory, PeakResidentMemory, Probe, ProcessorTime, ResidentMemory
 from rheostat.measure.probes.sampler import Sampler
 
-__all__ = ["Case", "Found", "Party", "Texts", "take_turns"]
+__all__ = ["Case", "Found", "Party", "Texts", "joined", "take_turns"]
 
 _INTERVAL = 0.01
 
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(slots=True)
 class Found:
-    """Raw findings on one party.
+    """Raw findings on one party, in one sitting or over several.
 
     Attributes:
         loaded: Reply to ``load``.
@@ -94,27 +94,31 @@ class Found:
 
 
 class Party:
-    """A case in its own process, ready to take turns.
+    """A case in its own process, ready to take turns; in another sitting, in another process.
 
     Args:
         case: What it measures.
         method: How.
         texts: What it reads.
+
+    Attributes:
+        sittings: The findings of each sitting so far.
     """
 
     def __init__(self, case: Case, method: Method, texts: Texts) -> None:
         self.case, self._method, self._texts = case, method, texts
-        self.found = Found()
+        self.sittings: list[Found] = []
         self._process: MeasuredProcess | None = None
         self._deadline = math.inf
         self._passes = 1
 
     def start(self) -> None:
-        """Start the process, load, count, judge quality and warm up.
+        """Begin a sitting: start a process, load and warm up; in the first one count and judge quality, too.
 
         Raises:
             WorkError: If one of these fails; the process is gone then.
         """
+        self.stop()
         self.grant(self._method.time_limit)
         self._process = MeasuredProcess(self._method.memory_limit, self._method.threads)
         try:
@@ -122,6 +126,11 @@ class Party:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def found(self) -> Found:
+        """The findings of this sitting; empty before the first."""
+        return self.sittings[-1] if self.sittings else Found()
 
     def stop(self) -> None:
         """End the process."""
@@ -197,7 +206,7 @@ class Party:
         self.found.peaks = (max(now, earlier or now), now if reset else None)
 
     def _prepare(self) -> None:
-        case, method, found = self.case, self._method, self.found
+        case, method, found = self.case, self._method, Found()
         paths = {"timed": self._texts.timed, "judged": self._texts.judged}
         found.loaded = self.ask(
             "load",
@@ -208,35 +217,38 @@ class Party:
             device=method.device,
             **{name: None if path is None else str(path) for name, path in paths.items()},
         )
-        found.described = self.ask("describe")
-        # Before timing, in every process alike: what ran before decides how the allocator serves what is timed.
+        # What does not depend on time is found once, and before timing.
+        first = self.sittings[0] if self.sittings else None
+        found.described = self.ask("describe") if first is None else first.described
         if self._texts.judged is not None:
-            found.answers = self.ask("judge")["answers"]
+            found.answers = self.ask("judge")["answers"] if first is None else first.answers
         found.warmed = self.ask(
             "warm", requests=method.warmup_requests, settled=method.settled, seconds=method.warmup_seconds
         )
-        one = _median(found.warmed["times"])
-        timed = method.rounds * case.workload.different
-        self._passes = max(1, math.ceil(method.round_seconds / one), math.ceil(method.iterations / timed))
+        if first is None:
+            one = _median(found.warmed["times"])
+            timed = method.rounds * case.workload.different
+            self._passes = max(1, math.ceil(method.round_seconds / one), math.ceil(method.iterations / timed))
+        self.sittings.append(found)
 
     def _add_energy(self, joules: float, seconds: float) -> None:
         earlier = self.found.energy or Energy(0.0, 1e-12)
         self.found.energy = Energy(earlier.joules + joules, earlier.seconds + seconds)
 
 
-def take_turns(party: Party, plain: Party | None, rounds: int, meter: EnergyMeter | None) -> None:
+def take_turns(party: Party, plain: Party | None, rounds: Sequence[int], meter: EnergyMeter | None) -> None:
     """Let two parties run in turn, the order swapped from round to round; the ratios are the party's findings.
 
     Args:
         party: What is measured; started.
         plain: What it is compared with; started. None where the plain model cannot run.
-        rounds: How often.
+        rounds: The numbers of the rounds.
         meter: Reads energy over the party's turns; None where nothing can be read.
 
     Raises:
         WorkError: If one of them fails.
     """
-    for round_number in range(rounds):
+    for round_number in rounds:
         order: Sequence[Party] = [one for one in (plain, party) if one is not None]
         seconds = {}
         # Whoever runs second finds a warmer chip: each is second half of the time.
@@ -244,6 +256,50 @@ def take_turns(party: Party, plain: Party | None, rounds: int, meter: EnergyMete
             seconds[id(one)] = _turn_of_plain(one) if one is plain else one.turn(meter)
         if plain is not None:
             party.found.ratios.append(seconds[id(party)] / seconds[id(plain)])
+
+
+def joined(sittings: Sequence[Found]) -> Found:
+    """Return the findings of several sittings of one party as if they were one.
+
+    What is found once in a sitting is averaged over them, of peaks the greatest is taken.
+    """
+    first = sittings[0]
+    if len(sittings) == 1:
+        return first
+    return Found(
+        loaded={**first.loaded, **_means(sittings, "loaded", ("load_time", "resident_before", "resident_after"))},
+        warmed={**first.warmed, **_means(sittings, "warmed", ("first_call",))},
+        described=first.described,
+        answers=first.answers,
+        tasks={name: value for one in sittings for name, value in one.tasks.items()},
+        turns=[turn for one in sittings for turn in one.turns],
+        touched=(sum(one.touched[0] for one in sittings), sum(one.touched[1] for one in sittings)),
+        faults=[count for one in sittings for count in one.faults],
+        turn_seconds=[seconds for one in sittings for seconds in one.turn_seconds],
+        memory=[trace for one in sittings for trace in one.memory],
+        device_memory=[trace for one in sittings for trace in one.device_memory],
+        ratios=[ratio for one in sittings for ratio in one.ratios],
+        busy_seconds=sum(one.busy_seconds for one in sittings),
+        energy=_energy([one.energy for one in sittings if one.energy is not None]),
+        peaks=(_greatest([one.peaks[0] for one in sittings]), _greatest([one.peaks[1] for one in sittings])),
+        ticks=(sum(one.ticks[0] for one in sittings), sum(one.ticks[1] for one in sittings)),
+    )
+
+
+def _means(sittings: Sequence[Found], reply: str, names: Sequence[str]) -> dict[str, float | None]:
+    values = {name: [getattr(one, reply)[name] for one in sittings] for name in names}
+    return {name: None if None in found else sum(found) / len(found) for name, found in values.items()}
+
+
+def _energy(parts: Sequence[Energy]) -> Energy | None:
+    if not parts:
+        return None
+    return Energy(sum(part.joules for part in parts), sum(part.seconds for part in parts))
+
+
+def _greatest(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None
 
 
 def _turn_of_plain(plain: Party) -> float:

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -16,7 +16,7 @@ from rheostat.core.machine import machine_facts
 from rheostat.measure.probes.hardware import threads
 from rheostat.measure.probes.probe import ProcessorTime
 
-__all__ = ["BUSY", "Conditions", "ConditionsWatch"]
+__all__ = ["BUSY", "Conditions", "ConditionsWatch", "joined_conditions"]
 
 BUSY: Final = 0.10
 """Share of the processors' time that others may use before a reader is warned."""
@@ -68,6 +68,32 @@ class Conditions:
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data, the warning included."""
         return {**asdict(self), "warning": self.warning}
+
+
+def joined_conditions(parts: Sequence[Conditions]) -> Conditions:
+    """Return the conditions of several stretches of time as if they were one: shares are weighted by time.
+
+    Raises:
+        MeasurementError: If there are none.
+    """
+    if not parts:
+        raise MeasurementError("Conditions are known when something was watched.", given="nothing")
+    first, last = parts[0], parts[-1]
+    return replace(
+        first,
+        seconds=sum(part.seconds for part in parts),
+        load_after=last.load_after,
+        clock_after=last.clock_after,
+        others=_weighted([(part.others, part.seconds) for part in parts]),
+        stolen=_weighted([(part.stolen, part.seconds) for part in parts]),
+    )
+
+
+def _weighted(shares: Sequence[tuple[float | None, float]]) -> float | None:
+    known = [(share, seconds) for share, seconds in shares if share is not None]
+    if len(known) < len(shares):
+        return None
+    return sum(share * seconds for share, seconds in known) / max(sum(seconds for _, seconds in known), 1e-9)
 
 
 class ConditionsWatch:
