@@ -71,6 +71,38 @@ def test_json_round_trip(found):
     assert Profile.from_json(found.to_text()) == found
 
 
+def two_dials(*measured: tuple[float, float, float, float], metric: str = "accuracy") -> Profile:
+    """Return a profile of (tokens, depth, speed-up, quality)."""
+    points = [
+        Point({"tokens": tokens, "depth": depth}, speedup, speedup, speedup, 0.1, 1.0, {metric: quality})
+        for tokens, depth, speedup, quality in [(1.0, 6.0, 1.0, 0.9), *measured]
+    ]
+    return Profile(MACHINE, {}, {}, tuple(points), neutral={"tokens": 1.0, "depth": 6.0})
+
+
+def test_the_best_combination_of_dials_is_taken():
+    found = two_dials((0.5, 6, 3.0, 0.80), (1.0, 3, 2.0, 0.88), (0.5, 3, 6.0, 0.70))
+    assert found.range == (1.0, 6.0)
+    # Below 2x only the plain depth reaches; from there to 3x the shallow line is better, at 2.5x 0.8575 against 0.825.
+    assert found.settings_for(1.5) == {"tokens": 0.875, "depth": 6.0}
+    assert found.settings_for(2.5) == pytest.approx({"tokens": 0.9375, "depth": 3.0})
+    assert found.settings_for(6.0) == {"tokens": 0.5, "depth": 3.0}
+    worse = two_dials((0.5, 6, 3.0, 0.80), (1.0, 3, 2.0, 0.60), (0.5, 3, 6.0, 0.50))
+    assert worse.settings_for(2.5)["depth"] == 6.0
+    assert worse.settings_for(3.5)["depth"] == 3.0
+
+
+def test_of_perplexities_the_lower_is_better():
+    found = two_dials((0.5, 6, 3.0, 20.0), (1.0, 3, 2.0, 30.0), (0.5, 3, 4.0, 60.0), metric="perplexity")
+    assert found.settings_for(2.5)["depth"] == 6.0
+
+
+def test_another_line_as_slow_as_the_plain_model_never_takes_its_place():
+    found = two_dials((0.5, 6, 3.0, 0.80), (1.0, 5, 0.9, 0.99), (0.5, 5, 4.0, 0.7))
+    assert found.settings_for(1.0) == {"tokens": 1.0, "depth": 6.0}
+    assert found.settings_for(1.01)["depth"] == 5.0
+
+
 def test_between_points_settings_are_interpolated():
     found = profile((0.8, 2.0), (0.5, 4.0))
     assert found.range == (1.0, 4.0)
@@ -116,7 +148,9 @@ def test_several_dials_move_together():
     )
     found = Profile(MACHINE, {}, {}, points, neutral=neutral)
     assert found.settings_for(1.0) == neutral
-    assert found.settings_for(2.5) == pytest.approx({"tokens": 0.7, "depth": 10.0})
+    assert found.settings_for(1.25) == pytest.approx({"tokens": 0.9, "depth": 12.0})
+    # No line reaches 2.5: the slowest of what is faster. Half a block cannot be run.
+    assert found.settings_for(2.5) == {"tokens": 0.6, "depth": 8.0}
     assert Profile.from_json(found.to_json()) == found
 
 

@@ -15,6 +15,7 @@ __all__ = ["Point", "Profile", "isotonic", "machine_difference", "same_machine"]
 
 _VERSION: Final = 1
 _NEUTRAL: Final = {"tokens": 1.0}
+_CONTINUOUS: Final = "tokens"
 _POSITIVE: Final = ("speedup", "speedup_low", "speedup_high", "seconds", "macs_ratio")
 _TABLES: Final = ("quality", "quality_interval")
 # What a speed depends on; memory, Python and Transformers versions hardly move it.
@@ -123,14 +124,16 @@ class Profile:
     @property
     def range(self) -> tuple[float, float]:
         """The reachable speeds ``(1.0, highest)``, as multiples of the plain model's speed."""
-        return 1.0, self._curve()[-1][0]
+        return 1.0, max(line[-1].speed for line in self._lines())
 
     def settings_for(self, speed: float) -> dict[str, float]:
-        """Return the dial settings that reach a speed on the machine of this profile.
+        """Return the dial settings that reach a speed on the machine of this profile, at the best quality.
 
-        The measured speed-ups are made monotone over the dial (isotonic regression, equal weights, at least
-        1), and the settings between two points are interpolated linearly. Where several settings are equally
-        fast, the one nearest to the plain model is chosen.
+        Points that differ in ``tokens`` alone are a line. On each line the measured speed-ups are made monotone over
+        the dial (isotonic regression, equal weights, at least 1), and what lies between two points is interpolated
+        linearly, quality too. Of the lines that reach the speed, the one with the best quality there is taken; where
+        several settings are equally fast or equally good, the one nearest to the plain model is chosen; where no line
+        reaches it, though faster ones are there, the slowest of these.
 
         Args:
             speed: The wanted speed as a multiple of the plain model's, within `range`.
@@ -143,18 +146,19 @@ class Profile:
 
         Example:
             >>> profile.settings_for(2.0)  # doctest: +SKIP
-            {'tokens': 0.71}
+            {'tokens': 0.71, 'depth': 6.0}
         """
-        curve = self._curve()
-        if isinstance(speed, bool) or not isinstance(speed, int | float) or not 1.0 <= speed <= curve[-1][0]:
+        number = not isinstance(speed, bool) and isinstance(speed, int | float)
+        if number and speed == 1.0:
+            return dict(self.neutral)
+        if not number or not 1.0 <= speed <= self.range[1]:
             raise self._out_of_range(speed)
-        upper = next(i for i, (reached, _) in enumerate(curve) if reached >= speed)
-        (high, target) = curve[upper]
-        if high == speed:
-            return dict(target)
-        (low, start) = curve[upper - 1]
-        share = (speed - low) / (high - low)
-        return {name: start[name] + share * (target[name] - start[name]) for name in start}
+        lines = self._lines()
+        found = [line.at(speed) for line in lines if line[0].speed <= speed <= line[-1].speed]
+        if not found:
+            return dict(min((line[0] for line in lines if line[0].speed > speed), key=lambda knot: knot.speed).settings)
+        # Of equals max takes the first, and lines come from the plain model outwards.
+        return dict(max(found, key=lambda knot: knot.quality).settings)
 
     def to_json(self) -> dict[str, Any]:
         """Return the profile as plain data, ready for ``profile.json``."""
@@ -207,12 +211,22 @@ class Profile:
             total += abs(point.settings[name] - neutral) / span if span else 0.0
         return total
 
-    def _curve(self) -> list[tuple[float, Mapping[str, float]]]:
-        """Knots (speed, settings) from neutral outwards, their speeds never falling."""
-        path = sorted((point for point in self.points if self._distance(point) > 0.0), key=self._distance)
+    def _lines(self) -> list[_Line]:
+        """The lines, the plain model's first, then by their distance from it; each from its slowest point on."""
+        lines: dict[tuple[tuple[str, float], ...], list[Point]] = {}
+        for point in sorted(self.points, key=self._distance):
+            others = tuple(sorted((name, value) for name, value in point.settings.items() if name != _CONTINUOUS))
+            lines.setdefault(others, []).append(point)
+        return [self._line(points) for points in lines.values()]
+
+    def _line(self, points: list[Point]) -> _Line:
+        plain = self._distance(points[0]) == 0.0
+        path = points[1:] if plain else points
         # Clipping an isotonic fit gives the best fit that is also bounded: neutral stays at exactly 1.
         speeds = [max(1.0, value) for value in isotonic([point.speedup for point in path])]
-        return [(1.0, self.neutral), *((speed, p.settings) for speed, p in zip(speeds, path, strict=True))]
+        start = [_Knot(1.0, self.neutral, _goodness(points[0]))] if plain else []
+        knots = [_Knot(speed, p.settings, _goodness(p)) for speed, p in zip(speeds, path, strict=True)]
+        return _Line([*start, *knots])
 
     def _out_of_range(self, speed: object) -> SettingError:
         low, high = self.range
@@ -222,6 +236,38 @@ class Profile:
             given=speed,
             mend="Choose a speed in that range, or calibrate the bundle on the machine it will run on.",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Knot:
+    """A point of a line: its speed, made monotone, its settings, and how good it is (greater is better)."""
+
+    speed: float
+    settings: Mapping[str, float]
+    quality: float
+
+
+class _Line(list[_Knot]):
+    """Knots that differ in one dial; their speeds never fall."""
+
+    def at(self, speed: float) -> _Knot:
+        """Return what lies at a speed between the ends."""
+        upper = next(number for number, knot in enumerate(self) if knot.speed >= speed)
+        high = self[upper]
+        if high.speed == speed:
+            return high
+        low = self[upper - 1]
+        share = (speed - low.speed) / (high.speed - low.speed)
+        settings = {name: start + share * (high.settings[name] - start) for name, start in low.settings.items()}
+        return _Knot(speed, settings, low.quality + share * (high.quality - low.quality))
+
+
+def _goodness(point: Point) -> float:
+    """Return a point's quality, greater is better: accuracy, or else minus the first of loss and perplexity."""
+    for name, sign in (("accuracy", 1.0), ("loss", -1.0), ("perplexity", -1.0)):
+        if name in point.quality:
+            return sign * point.quality[name]
+    return 0.0
 
 
 def isotonic(values: Sequence[float]) -> list[float]:
