@@ -169,7 +169,7 @@ class Laboratory:
         with written(self._data, self._workload) as texts:
             for source in dict.fromkeys(plan.model.source for plan in plans):
                 mine = [plan for plan in plans if plan.model.source == source]
-                case = self._case(mine[0], plain_of(mine[0].configuration))
+                case = self._case(mine[0], plain_of(mine[0].configuration, mine[0].model.blocks))
                 with contextlib.closing(
                     _Reference(Party(case, self._method, texts), self._method, mine[0].model.disk)
                 ) as plain:
@@ -235,7 +235,7 @@ class Laboratory:
             metrics={**metrics_of(party.found, around), **tasks},
             samples=_samples(party),
             conditions={
-                "plain": plan.configuration == plain_of(plan.configuration),
+                "plain": plan.configuration == plain_of(plan.configuration, plan.model.blocks),
                 "started": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **self._conditions(party, conditions),
