@@ -81,7 +81,16 @@ def test_a_dial_holds_for_one_call(classifier: Bundle) -> None:
     pruned = classifier.predict(TEXTS, tokens=0.3)
     assert [p.probabilities for p in pruned] != [p.probabilities for p in before]
     assert classifier.predict(TEXTS) == before
-    assert classifier.handle.settings == {"tokens": 1.0}
+    assert classifier.handle.settings == classifier.handle.neutral()
+
+
+def test_every_bundle_has_a_depth_dial(classifier: Bundle) -> None:
+    assert set(classifier.handle.neutral()) == {"tokens", "depth"}
+    shallow, both = classifier.predict(TEXTS, depth=1), classifier.predict(TEXTS, depth=1, tokens=0.3)
+    answers = [[row.probabilities for row in rows] for rows in (classifier.predict(TEXTS), shallow, both)]
+    assert answers[0] != answers[1] != answers[2] != answers[0]
+    with pytest.raises(SettingError, match="The dial 'depth' lies in"):
+        classifier.predict(TEXTS, depth=99)
 
 
 def test_a_dial_set_on_the_handle_holds_where_none_is_given(classifier: Bundle) -> None:

@@ -11,7 +11,9 @@ from rheostat.measure.macs import (
     Plan,
     Visible,
     batch_macs,
+    decoding_macs,
     macs_ratio,
+    planned_row,
     row_macs,
     visible_pairs,
 )
@@ -89,9 +91,17 @@ def test_neutral_is_one_and_a_lower_floor_saves_more():
     assert macs_ratio(cost(), [100], Plan(0.1, floor=1)) > macs_ratio(cost(), [100], Plan(0.1, floor=20))
 
 
+def test_blocks_that_did_not_run_cost_nothing():
+    everything = [[[0, 1, 2]], [[0, 1, 2]]]
+    assert (
+        batch_macs(cost(4), [3], everything) == batch_macs(cost(2), [3], []) == planned_row(cost(4), 3, Plan(depth=2))
+    )
+    assert decoding_macs(cost(4), [3], everything, 5) == decoding_macs(cost(2), [3], [], 5)
+
+
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(MeasurementError, match="1 of 2 blocks"):
-        batch_macs(cost(2), [3], [[[0]]])
+    with pytest.raises(MeasurementError, match="3 of 2 blocks"):
+        batch_macs(cost(2), [3], [[[0]], [[0]], [[0]]])
     with pytest.raises(MeasurementError, match="one per row"):
         batch_macs(cost(2), [3], [[[0]], [[0], [1]]])
     with pytest.raises(MeasurementError, match="at least one token"):

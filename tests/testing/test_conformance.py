@@ -16,7 +16,7 @@ from rheostat.models import families as families_module
 from rheostat.models.families import Family, families
 from rheostat.models.flow import Cut
 from rheostat.models.scoring import Attended, Scorer
-from rheostat.techniques import Cutting, Technique, TokenPruning, techniques
+from rheostat.techniques import Cutting, Depth, Shortening, Technique, TokenPruning, techniques
 from rheostat.testing import tiny_model
 from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique, checks_of
 from rheostat.testing.reference import column_sum
@@ -105,6 +105,42 @@ class DropsMoreEachTime(Pruning):
 
 
 @dataclass(frozen=True)
+class Running(Shortening):
+    """The depth dial, for a fault to be planted in."""
+
+    name: ClassVar[str] = "faulty"
+    stage: ClassVar[Literal["inference"]] = "inference"
+    summary: ClassVar[str] = "breaks a promise"
+    dials: ClassVar[tuple[Dial, ...]] = Depth.dials
+
+    def depth(self, settings: Mapping[str, float]) -> int:
+        return Depth().depth(settings)
+
+
+class OnlyClaimsToShorten(Running):
+    def depth(self, settings: Mapping[str, float]) -> int:
+        return 4
+
+
+class TurnsDepthTheWrongWay(Running):
+    def depth(self, settings: Mapping[str, float]) -> int:
+        return 4 - int(settings["depth"])
+
+
+class RunsMoreBlocksThanThereAre(Running):
+    def depth(self, settings: Mapping[str, float]) -> int:
+        return 5
+
+
+class RunsFewerEachTime(Running):
+    calls: ClassVar[list[None]] = []
+
+    def depth(self, settings: Mapping[str, float]) -> int:
+        self.calls.append(None)
+        return 1 + len(self.calls) % 3
+
+
+@dataclass(frozen=True)
 class Scored(Pruning):
     """Ranks states by a function of what is known about them."""
 
@@ -145,13 +181,13 @@ def differs_in_training(attended: Attended) -> torch.Tensor:
 FAULTS = {
     "dials": [NeutralOutOfRange(), DialsWithoutName()],
     "json": [ForgetsItsFloor(floor=9)],
-    "extremes": [FailsAtTheEnd()],
-    "cost": [OnlyClaimsToDrop(), TurnsTheWrongWay()],
+    "extremes": [FailsAtTheEnd(), RunsMoreBlocksThanThereAre()],
+    "cost": [OnlyClaimsToDrop(), TurnsTheWrongWay(), OnlyClaimsToShorten(), TurnsDepthTheWrongWay()],
     "rows": [Scored(reads_its_neighbour), Scored(reads_the_column)],
     "reference": [Scored(is_upside_down)],
     "training": [Scored(differs_in_training)],
     "generation": [DropsMoreEachTime(), Scored(reads_its_neighbour)],
-    "residue": [DropsMoreEachTime()],
+    "residue": [DropsMoreEachTime(), RunsFewerEachTime()],
 }
 
 
@@ -165,6 +201,7 @@ def test_a_check_finds_a_faulty_technique(name: str, faulty: Technique) -> None:
 
 def test_the_technique_that_faults_are_planted_in_has_none_of_its_own() -> None:
     check_technique(Pruning(), partial(tiny_model, "llama", AutoModelForCausalLM), score=column_sum)
+    check_technique(Running(), partial(tiny_model, "llama", AutoModelForCausalLM))
     for check in CHECKS:
         if check.name != "json":  # A function is no JSON.
             check.run(Subject(Scored(), partial(tiny_model, "bert"), column_sum))

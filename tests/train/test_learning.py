@@ -112,6 +112,22 @@ def test_a_teacher_teaches_itself_nothing_and_takes_no_gradient() -> None:
     assert float(logits.grad.abs().max()) < 1e-6
 
 
+def test_a_nested_step_is_the_mean_of_the_losses_of_its_depths() -> None:
+    model, batch = classifier(), batch_for("classification")
+    handle = attach(model, "tokens", "depth")
+    learner = Learner(Nested((1, 3, 4), keep_low=0.6, keep_high=0.6), ClassificationLoss(), handle)
+    ((one, share),) = learner.step(0, 0, 10)
+    (share * learner.learn(model, batch, one)).backward()
+    found = gradients(model)
+    model.zero_grad()
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    for depth in (1, 3, 4):
+        with handle.at(tokens=0.6, depth=depth):
+            (cross_entropy(model(**inputs).logits, batch["labels"]) / 3).backward()
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+
+
 def test_a_recipe_is_checked_against_the_model_and_the_loss() -> None:
     handle = attach(classifier())
     with pytest.raises(SettingError, match="between 1 and the model's 4 blocks"):

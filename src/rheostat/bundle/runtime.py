@@ -19,7 +19,7 @@ from rheostat.core.machine import machine_facts
 from rheostat.core.profile import Profile, machine_difference
 from rheostat.models.sources import length_limit, load_model
 from rheostat.models.texts import EncodedTexts, encode_texts, pad_rows
-from rheostat.techniques import attach, technique_from_json
+from rheostat.techniques import Depth, Shortening, attach, technique_from_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -280,7 +280,9 @@ def load(folder: str | Path, *, verify: bool = True, device: str | None = None) 
         ) from error
     model: Any = loaded.model
     model = model.to(_device(device))
-    bundle = Bundle(path, model, loaded.tokenizer, attach(model, technique), _profile(path), manifest, info)
+    # A bundle names one technique; depth takes no setting of its own, so that every bundle has its dial.
+    handle = attach(model, technique, *([] if isinstance(technique, Shortening) else [Depth()]))
+    bundle = Bundle(path, model, loaded.tokenizer, handle, _profile(path), manifest, info)
     _warn_of_other_machine(bundle)
     return bundle
 

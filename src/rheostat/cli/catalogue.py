@@ -54,13 +54,17 @@ def _dial(dial: Dial) -> dict[str, Any]:
         "name": dial.name,
         "unit": dial.unit,
         "range": dial.interval,
-        "neutral": dial.neutral,
+        "neutral": dial.neutral if dial.is_bound else None,
         "moves": dial.moves,
     }
 
 
 def _dials_words(dials: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{dial['name']} in {dial['range']}, neutral {dial['neutral']:g}" for dial in dials) or "none"
+    return "\n".join(f"{dial['name']} in {dial['range']}, neutral {_neutral_words(dial)}" for dial in dials) or "none"
+
+
+def _neutral_words(dial: dict[str, Any]) -> str:
+    return "all of them" if dial["neutral"] is None else f"{dial['neutral']:g}"
 
 
 def _knob(knob: Knob) -> dict[str, Any]:

@@ -31,6 +31,7 @@ GRID: Final = (1.0, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.
 PARTIAL: Final = "profile.partial.json"
 _PROFILE: Final = "profile.json"
 _LONGEST_PROMPT: Final = 512
+_PLAIN: Final = {"tokens": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def calibrate(
         data={**_describe_data(chosen, rows), **workload.describe()},
         points=tuple(points[rate] for rate in chosen.rates),
         baselines=_baselines(data, chosen.split, rows),
-        neutral=bundle.handle.technique.neutral(),
+        neutral=_PLAIN,
     )
     journal.finish(profile)
     return profile
@@ -172,12 +173,13 @@ def _measure(
 
 def _point(workload: Workload, settings: dict[str, float], pairs: int) -> Point:
     handle = workload.bundle.handle
-    neutral = handle.technique.neutral()
+    neutral = handle.neutral()
+    asked = {**neutral, **settings}
     wait = synchroniser(device_of(workload.bundle.model))
-    timing = paired(lambda: workload.run(neutral), lambda: workload.run(settings), pairs, synchronise=wait)
-    quality = workload.quality(settings)
-    speedup, low, high = _speedup(timing, plain=settings == neutral)
-    ratio = workload.macs_ratio(settings)
+    timing = paired(lambda: workload.run(neutral), lambda: workload.run(asked), pairs, synchronise=wait)
+    quality = workload.quality(asked)
+    speedup, low, high = _speedup(timing, plain=asked == neutral)
+    ratio = workload.macs_ratio(asked)
     return Point(settings, speedup, low, high, timing.seconds, ratio, quality.values, quality.intervals)
 
 

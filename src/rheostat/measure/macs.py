@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from rheostat.core.errors import MeasurementError
 from rheostat.core.schedule import keep_counts
@@ -24,6 +24,7 @@ __all__ = [
     "batch_macs",
     "decoding_macs",
     "macs_ratio",
+    "planned_row",
     "row_macs",
     "visible_pairs",
 ]
@@ -98,17 +99,19 @@ class Macs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A setting of the token dial, for arithmetic without a forward.
+    """A setting of the token and depth dials, for arithmetic without a forward.
 
     Attributes:
-        rate: Keep rate of each block, in (0, 1]; 1 is the plain model.
+        rate: Keep rate of each block, in (0, 1]; 1 keeps everything.
         floor: The least number of states a block keeps.
         protected: Positions per row that are never dropped.
+        depth: Blocks that run, from the first on; None for all.
     """
 
     rate: float = 1.0
     floor: int = 5
     protected: int = 0
+    depth: int | None = None
 
 
 def batch_macs(
@@ -123,19 +126,19 @@ def batch_macs(
     Args:
         cost: Of the model, see `rheostat.measure.model_cost.cost_of`.
         lengths: Real tokens of each row.
-        survivors: For each block and each row, the sorted columns that went on, as ``Handle.survivors()``
-            gives them; empty for a plain forward.
+        survivors: For each block that ran and each row, the sorted columns that went on, as
+            ``Handle.survivors()`` gives them; empty for a plain forward.
         output_rows: Rows per sequence that the head works on: 1 for a classifier and for next-token logits
             alone.
 
     Raises:
-        MeasurementError: If there is not one entry per block, or not one per row.
+        MeasurementError: If there are more entries than blocks, or not one per row.
     """
     if not survivors:
         return sum((planned_row(cost, length, Plan(), output_rows) for length in lengths), Macs())
-    if len(survivors) != len(cost.blocks) or any(len(rows) != len(lengths) for rows in survivors):
+    if len(survivors) > len(cost.blocks) or any(len(rows) != len(lengths) for rows in survivors):
         raise MeasurementError(
-            "Survivors have one entry per block and, in it, one per row.",
+            "Survivors have one entry per block that ran and, in it, one per row.",
             given=f"{len(survivors)} of {len(cost.blocks)} blocks, {len(lengths)} rows",
         )
     total = Macs()
@@ -149,7 +152,8 @@ def batch_macs(
 
 def planned_row(cost: ModelCost, length: int, plan: Plan, output_rows: int = 1) -> Macs:
     """Count a row of ``length`` tokens by arithmetic; what a window sees takes survivors as evenly spread."""
-    counts = keep_counts(length, plan.rate, plan.floor, len(cost.blocks), plan.protected)
+    blocks = len(cost.blocks) if plan.depth is None else plan.depth
+    counts = keep_counts(length, plan.rate, plan.floor, blocks, plan.protected)
     path = [_spread(count, length) for count in (length, *counts)]
     return row_macs(cost, path, output_rows)
 
@@ -181,11 +185,11 @@ def row_macs(cost: ModelCost, path: Sequence[Sequence[int]], output_rows: int = 
 
     Args:
         cost: Of the model.
-        path: For each block the sorted columns that enter it, then those that leave the last block.
+        path: For each block that runs the sorted columns that enter it, then those that leave the last of them.
         output_rows: Rows that the head works on.
     """
     linear = core = feed_forward = scoring = 0
-    for block, entering, leaving in zip(cost.blocks, path[:-1], path[1:], strict=True):
+    for block, entering, leaving in zip(cost.blocks[: len(path) - 1], path[:-1], path[1:], strict=True):
         pairs = visible_pairs(entering, block.visible)
         linear += block.attention * len(entering)
         core += 2 * block.heads * block.head_size * pairs
@@ -202,10 +206,12 @@ def decoding_macs(
     Args:
         cost: Of the model.
         lengths: Real tokens of each row's prompt.
-        survivors: Of the prompt, as `batch_macs` takes them: block l's cache holds what entered it.
+        survivors: Of the prompt, as `batch_macs` takes them: block l's cache holds what entered it, and as many
+            blocks run for each token.
         steps: Tokens that are read.
     """
     total = Macs()
+    cost = replace(cost, blocks=cost.blocks[: len(survivors) or None])
     for row, length in enumerate(lengths):
         held = [range(length), *(block[row] for block in survivors[:-1])] if survivors else [range(length)]
         start = max((columns[-1] for columns in held if len(columns)), default=-1) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 
@@ -21,6 +21,9 @@ from rheostat.measure.quality import (
     continuations,
     language_quality,
 )
+
+if TYPE_CHECKING:
+    from rheostat.techniques import Handle
 
 __all__ = ["Classification", "Prompts", "Workload", "sample"]
 
@@ -55,7 +58,7 @@ class Workload(ABC):
     def macs_ratio(self, settings: Mapping[str, float]) -> float:
         """Return the plain model's counted multiply-accumulates / those of a forward at this setting."""
         handle = self.bundle.handle
-        if dict(settings) == handle.technique.neutral():
+        if _is_neutral(handle, settings):
             return 1.0
         if self._plain_macs is None:
             plain = (batch_macs(self._cost, _lengths(inputs), []) for inputs in self._batches)
@@ -132,8 +135,8 @@ class Prompts(Workload):
     def quality(self, settings: Mapping[str, float]) -> Quality:
         """Measure perplexity and agreement with the plain model."""
         if self._plain is None:
-            self._plain = self._read(self.bundle.handle.technique.neutral())
-        neutral = dict(settings) == self.bundle.handle.technique.neutral()
+            self._plain = self._read(self.bundle.handle.neutral())
+        neutral = _is_neutral(self.bundle.handle, settings)
         return language_quality(self._plain if neutral else self._read(settings), self._plain)
 
     def describe(self) -> dict[str, Any]:
@@ -157,6 +160,11 @@ def sample(split: Split, count: int | None, seed: int = 0) -> Split:
     if count is None or count >= len(split):
         return split
     return split.take(sorted(random.Random(seed).sample(range(len(split)), count)))
+
+
+def _is_neutral(handle: Handle, settings: Mapping[str, float]) -> bool:
+    neutral = handle.neutral()
+    return {**neutral, **settings} == neutral
 
 
 def _lengths(inputs: Mapping[str, Any]) -> list[int]:

@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from rheostat.core.errors import CacheError
 
-__all__ = ["PrunedLayer", "adopt", "is_pruned", "new_cache", "refuse_unfit"]
+__all__ = ["PrunedLayer", "adopt", "is_pruned", "new_cache", "refuse_holes", "refuse_unfit"]
 
 
 class PrunedLayer(DynamicLayer):
@@ -169,6 +169,30 @@ def refuse_unfit(cache: object) -> DynamicCache:
             mend="Pass a transformers.DynamicCache, or none: the model makes one.",
         )
     return cache
+
+
+def refuse_holes(cache: Any, stop: int, start: int = 0) -> None:
+    """Refuse a cache of which some blocks have seen less than others: attention there would miss what came before.
+
+    Args:
+        cache: Any cache of Transformers, or None.
+        stop: The block before which the forward ends.
+        start: The first block that the forward runs.
+
+    Raises:
+        CacheError: If blocks ``start`` and ``stop - 1`` have not seen the same columns. Those between have, since every
+            forward runs blocks in order.
+    """
+    layers = getattr(cache, "layers", None)
+    if not layers:
+        return
+    seen = [int(layers[at].get_seq_length()) if at < len(layers) else 0 for at in (start, stop - 1)]
+    if seen[0] != seen[1]:
+        raise CacheError(
+            "A cache that was filled at one depth goes on at that depth or a smaller one.",
+            given=f"a first block that has seen {seen[0]} columns, and a last one that has seen {seen[1]}",
+            mend="Start a new cache, or stay at the depth.",
+        )
 
 
 def _adopted(layer: Any, mask: torch.Tensor | None) -> PrunedLayer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from rheostat.core.schedule import keep_count
 from rheostat.models.scoring import Scorer
 
-__all__ = ["CURRENT_FLOW", "Cut", "Flow", "Step"]
+__all__ = ["NOTHING", "Cut", "Flow", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Cut:
     Attributes:
         rate: Keep rate of each block, in (0, 1].
         floor: Least number of states a block keeps.
-        scorer: Who ranks the states.
+        scorer: Who ranks the states; None only where the rate is 1.
         first: Whether the first real token of each row is never dropped.
         last: Whether the last real token of each row is never dropped.
         marked: Further positions that are never dropped, bool ``[batch, length]`` over the columns of this forward.
@@ -28,10 +27,14 @@ class Cut:
 
     rate: float
     floor: int
-    scorer: Scorer
+    scorer: Scorer | None
     first: bool
     last: bool
     marked: torch.Tensor | None = None
+
+
+NOTHING = Cut(rate=1.0, floor=1, scorer=None, first=False, last=False)
+"""The cut that drops nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,12 @@ class Step:
             return None
         return _first(self.counts, self.width, self.columns.device)
 
+    def of_rows(self, rows: torch.Tensor) -> Step:
+        """Return the step of some rows of the batch, in the order of ``rows``, int64 ``[rows]``."""
+        counts = tuple(self.counts[row] for row in rows.tolist())
+        columns = self.columns.index_select(0, rows.to(self.columns.device))
+        return Step(columns[:, : self.width if self.whole else max(*counts, 1)], counts, self.whole)
+
 
 class Flow:
     """One forward of one batch under pruning.
@@ -74,30 +83,41 @@ class Flow:
 
     Args:
         cut: What to drop.
-        length: Columns of this forward's input.
-        batch: Rows.
+        shape: Rows, and columns of this forward's input.
         device: Where the model's hidden states are.
         mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
         past: Columns of the sequence that earlier calls saw (the logical length of the cache).
+        path: What entered the blocks that an earlier forward ran, and what enters the next one; empty where this
+            forward starts at the first block.
 
     Attributes:
+        first: The first block that runs.
         may_overwrite: Whether nobody but the next block holds a block's output, so that it may be written over.
     """
 
     def __init__(
-        self, cut: Cut, *, length: int, batch: int, device: torch.device, mask: torch.Tensor | None, past: int
+        self,
+        cut: Cut,
+        *,
+        shape: tuple[int, int],
+        device: torch.device,
+        mask: torch.Tensor | None,
+        past: int,
+        path: tuple[Step, ...] = (),
     ) -> None:
-        self.cut, self.length, self.batch, self.past = cut, length, batch, past
-        self.steps = [_start(mask, batch, length, device)]
-        self.lengths = self.steps[0].counts
+        self.cut, self.past = cut, past
+        self.batch, self.length = shape
+        start = _start(mask, self.batch, self.length, device)
+        self.steps = list(path) or [start]
+        self.first = 0
+        self.lengths = start.counts
         self.may_overwrite = False
-        self._blocks_called = 0
-        self._protected, self._protected_counts = self._protect(mask)
+        self._protected, self._protected_counts = self._protect(start, mask)
 
-    def next_block(self) -> int:
-        """Return the index of the block that is being called, and count it."""
-        self._blocks_called += 1
-        return self._blocks_called - 1
+    def start_at(self, block: int) -> None:
+        """Start at a block; where no path says what enters it, every real state does."""
+        self.first = block
+        self.steps += self.steps[-1:] * (block + 1 - len(self.steps))
 
     def columns_seen(self, step: Step) -> torch.Tensor:
         """Return the step's columns counted from the start of the whole sequence."""
@@ -154,8 +174,7 @@ class Flow:
         valid = step.valid()
         return ranked if valid is None else ranked.masked_fill(~valid, -torch.inf)
 
-    def _protect(self, mask: torch.Tensor | None) -> tuple[torch.Tensor | None, tuple[int, ...]]:
-        start = self.steps[0]
+    def _protect(self, start: Step, mask: torch.Tensor | None) -> tuple[torch.Tensor | None, tuple[int, ...]]:
         if not (self.cut.first or self.cut.last) and self.cut.marked is None:
             return None, (0,) * self.batch
         protected = torch.zeros((self.batch, self.length), dtype=torch.bool, device=start.columns.device)
@@ -174,10 +193,6 @@ class Flow:
         if mask is not None:
             protected &= mask
         return protected, tuple(protected.sum(1).tolist())
-
-
-CURRENT_FLOW: ContextVar[Flow | None] = ContextVar("rheostat_flow", default=None)
-"""The forward that runs in this context, for the blocks to find."""
 
 
 def _start(mask: torch.Tensor | None, batch: int, length: int, device: torch.device) -> Step:

@@ -11,7 +11,7 @@ import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,30 +20,41 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from rheostat.core.errors import SettingError
 from rheostat.models import cache as caches
-from rheostat.models.attention import ATTENTION_NAME, AttentionCall, ConfigView, rheostat_attention
+from rheostat.models.attention import ATTENTION_NAME, ConfigView, rheostat_attention
 from rheostat.models.families import Family, Located, locate
-from rheostat.models.flow import CURRENT_FLOW, Cut, Flow, Step
+from rheostat.models.flow import NOTHING, Cut, Flow
 from rheostat.models.layouts import Layout
-from rheostat.models.scoring import Attended
+from rheostat.models.pruned_block import pruned_block
+from rheostat.models.segment import CURRENT_RUN, Everything, Run, Segment, current_segment
 
-__all__ = ["Director", "Worn", "wear"]
+__all__ = ["Director", "Order", "Worn", "wear"]
 
-_NOT_FOR_ATTENTION = {"attention_mask", "position_ids", "encoder_attention_mask", "flow"}
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a forward is to leave out.
+
+    Attributes:
+        cut: Which states each block drops; None for none.
+        depth: How many blocks run, from the first on; None for all.
+    """
+
+    cut: Cut | None = None
+    depth: int | None = None
+
+
+_PLAIN = Order()
 
 
 class Director(ABC):
-    """Says what each forward is to drop, and hears what it did."""
+    """Says what each forward is to leave out, and hears what it did."""
 
     @abstractmethod
-    def cut(self) -> Cut | None:
-        """Return what a forward in this context is to drop; None for the plain model."""
+    def order(self) -> Order | None:
+        """Return what a forward in this context is to leave out; None for the plain model."""
 
     @abstractmethod
-    def plain_cut(self) -> Cut:
-        """Return the cut that drops nothing, for going on with a pruned cache at the neutral setting."""
-
-    @abstractmethod
-    def ran(self, flow: Flow | None) -> None:
+    def ran(self, what: Flow | Everything | None) -> None:
         """Hear of a finished forward; None for a plain one."""
 
 
@@ -121,23 +132,18 @@ def _base_class(plain: type[nn.Module], director: Director, family: Family) -> t
         @functools.wraps(plain.forward)
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             named = {**dict(zip(names, args, strict=False)), **kwargs}
-            cut = director.cut()
-            if cut is None and caches.is_pruned(named.get("past_key_values")):
-                cut = director.plain_cut()
-            if cut is None:
+            run = _opened(self, named, director.order(), family)
+            if run is None:
                 director.ran(None)
                 # By name, not by super(): hooks of others keep this method bound after the model's class is back.
                 return plain.forward(self, *args, **kwargs)
-            blocks = family.blocks_of(self) or ()
-            _refuse_plain_blocks(blocks)
-            flow = _open_flow(self, named, cut, len(blocks) if family.kind == "decoder" else None)
-            flow.may_overwrite = not torch.is_grad_enabled()
-            token = CURRENT_FLOW.set(flow)
+            went_on = run.flow or _everything(run.segment, named)
+            token = CURRENT_RUN.set(run)
             try:
                 output = plain.forward(self, **named)
             finally:
-                CURRENT_FLOW.reset(token)
-            director.ran(flow)
+                CURRENT_RUN.reset(token)
+            director.ran(went_on)
             return output
 
     return _named(WornBase, plain)
@@ -150,21 +156,30 @@ def _block_class(plain: type[nn.Module], layout: Layout) -> type[nn.Module]:
         _rheostat_worn = True
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            # Gradient checkpointing runs forward again after the flow has ended: it must come in the arguments.
-            flow = CURRENT_FLOW.get()
-            if flow is not None:
-                kwargs["flow"] = (flow, flow.next_block())
+            run = CURRENT_RUN.get()
+            if run is None:
+                return super().__call__(*args, **kwargs)
+            given, *rest = args if args else (kwargs.pop("hidden_states"),)
+            index = run.next_block()
+            states = run.entering(index, given)
+            if states is None:
+                return given
+            if run.flow is not None:
+                # Gradient checkpointing runs forward again after the flow has ended: it must come in the arguments.
+                kwargs["flow"] = (run.flow, index)
                 # Hooks may keep a block's output, as recording of hidden states does: then it is not written over.
                 # Asked here, because Transformers installs that recording in the first forward that wants it.
-                flow.may_overwrite = flow.may_overwrite and not _has_hooks(self)
-            return super().__call__(*args, **kwargs)
+                run.flow.may_overwrite = run.flow.may_overwrite and not _has_hooks(self)
+            output = super().__call__(states, *rest, **kwargs)
+            run.left(index, output)
+            return output
 
         def forward(self, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             flow = kwargs.pop("flow", None)
             if flow is None:
                 return plain.forward(self, hidden_states, *args, **kwargs)
             options = {**dict(zip(names, args, strict=False)), **kwargs}
-            return _pruned_block(self, layout, hidden_states, flow, options)
+            return pruned_block(self, layout, hidden_states, flow, options)
 
     return _named(WornBlock, plain)
 
@@ -186,13 +201,13 @@ def _generating_class(plain: type[nn.Module], director: Director) -> type[nn.Mod
     class WornGenerator(plain):  # type: ignore[misc, valid-type]
         @functools.wraps(plain.generate)  # type: ignore[attr-defined]
         def generate(self, *args: Any, **kwargs: Any) -> Any:
-            if director.cut() is not None:
+            if _cuts(director.order()):
                 _refuse_generation(self, args, kwargs)
             return plain.generate(self, *args, **kwargs)  # type: ignore[attr-defined]
 
         @functools.wraps(plain.init_continuous_batching)  # type: ignore[attr-defined]
         def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-            if director.cut() is not None:
+            if _cuts(director.order()):
                 raise SettingError(
                     "Continuous batching keeps its own paged cache, which pruning cannot fill.",
                     given="generate_batch or init_continuous_batching",
@@ -201,6 +216,10 @@ def _generating_class(plain: type[nn.Module], director: Director) -> type[nn.Mod
             return plain.init_continuous_batching(self, *args, **kwargs)  # type: ignore[attr-defined]
 
     return _named(WornGenerator, plain)
+
+
+def _cuts(order: Order | None) -> bool:
+    return order is not None and order.cut is not None
 
 
 def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -220,21 +239,61 @@ def _refuse_generation(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
             raise SettingError(rule, given=f"{name}={value!r}", mend="Leave it out, or set the dial to neutral.")
 
 
-def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int | None) -> Flow:
-    """Prepare a pruned forward: its flow, its cache, and a stand-in for the mask, all in ``named``."""
+def _opened(model: Any, named: dict[str, Any], order: Order | None, family: Family) -> Run | None:
+    """Prepare a forward that is not the plain one; None where it is, once its cache is known to be whole."""
+    segment, cache = current_segment(), named.get("past_key_values")
+    # A pruned cache goes on with the pruned path at every setting, and only there a forward can start above the ground.
+    pruned = caches.is_pruned(cache) or (cache is not None and segment is not None and segment.start > 0)
+    if order is None and segment is None and not pruned:
+        # As many blocks run as the configuration says: Transformers' own early-exit decoding turns that down.
+        caches.refuse_holes(cache, model.config.num_hidden_layers)
+        return None
+    order = order or _PLAIN
+    blocks = family.blocks_of(model) or ()
+    _refuse_plain_blocks(blocks)
+    batch, length, _ = _shape_of(named)
+    segment = segment or Segment(stop=order.depth or len(blocks))
+    segment.check(len(blocks), batch, length)
+    cut = order.cut or (NOTHING if pruned or segment.path else None)
+    if cut is None:
+        caches.refuse_holes(cache, segment.stop)
+        return Run(segment, None)
+    decoder = len(blocks) if family.kind == "decoder" else None
+    flow = _open_flow(model, named, cut, decoder, segment)
+    flow.may_overwrite = not (torch.is_grad_enabled() or segment.watch)
+    return Run(segment, flow)
+
+
+def _shape_of(named: dict[str, Any]) -> tuple[int, int, torch.device]:
     inputs = named.get("input_ids") if named.get("input_ids") is not None else named.get("inputs_embeds")
     if inputs is None:
         raise SettingError("A forward needs input_ids or inputs_embeds.")
-    batch, length = inputs.shape[:2]
-    full_mask = _real_columns(named.get("attention_mask"), inputs.device)
-    past = _prepare_cache(model, named, cached_blocks, full_mask)
+    return inputs.shape[0], inputs.shape[1], inputs.device
+
+
+def _everything(segment: Segment, named: dict[str, Any]) -> Everything:
+    """Return what goes on in a forward that drops nothing; read before it runs, as it fills the cache."""
+    batch, length, _ = _shape_of(named)
+    mask, cache = named.get("attention_mask"), named.get("past_key_values")
+    real = mask[:, -length:].bool() if isinstance(mask, torch.Tensor) and mask.ndim == 2 else None
+    past = 0 if cache is None else int(cache.get_seq_length())
+    return Everything(segment.stop, batch, length, past, real)
+
+
+def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int | None, segment: Segment) -> Flow:
+    """Prepare a pruned forward: its flow, its cache, and a stand-in for the mask, all in ``named``."""
+    batch, length, device = _shape_of(named)
+    full_mask = _real_columns(named.get("attention_mask"), device)
+    past = _prepare_cache(model, named, cached_blocks, full_mask, segment)
     if cached_blocks is not None and full_mask is None and named.get("past_key_values") is None:
         _refuse_packed(named.get("position_ids"))
     mask = None if full_mask is None else full_mask[:, -length:]
     cut = replace(cut, marked=_marked_columns(cut.marked, batch, length, past))
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
-    named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=inputs.device)
-    return Flow(cut, length=length, batch=batch, device=inputs.device, mask=mask, past=past)
+    named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=device)
+    flow = Flow(cut, shape=(batch, length), device=device, mask=mask, past=past, path=segment.path)
+    flow.start_at(segment.start)
+    return flow
 
 
 def _marked_columns(marked: torch.Tensor | None, batch: int, length: int, past: int) -> torch.Tensor | None:
@@ -273,8 +332,10 @@ def _real_columns(mask: object, device: torch.device) -> torch.Tensor | None:
     return mask.to(device=device, dtype=torch.bool)
 
 
-def _prepare_cache(model: Any, named: dict[str, Any], blocks: int | None, mask: torch.Tensor | None) -> int:
-    """Make or adopt the cache where one is wanted; return how many columns it has seen."""
+def _prepare_cache(
+    model: Any, named: dict[str, Any], blocks: int | None, mask: torch.Tensor | None, segment: Segment
+) -> int:
+    """Make or adopt the cache where one is wanted; return how many columns the segment's blocks have seen."""
     if blocks is None:
         return 0
     cache = named.get("past_key_values")
@@ -285,90 +346,11 @@ def _prepare_cache(model: Any, named: dict[str, Any], blocks: int | None, mask: 
     if cache is None and not wanted:
         return 0
     cache = caches.new_cache(blocks) if cache is None else caches.adopt(cache, blocks, mask)
+    caches.refuse_holes(cache, segment.stop, segment.start)
     named["past_key_values"] = cache
-    return int(cache.get_seq_length())
-
-
-def _pruned_block(
-    block: Any, layout: Layout, states: torch.Tensor, at: tuple[Flow, int], options: dict[str, Any]
-) -> torch.Tensor:
-    """Run one block on its survivors; everything that is gone keeps the state it had when it was dropped."""
-    flow, index = at
-    step = flow.steps[index]
-    scorer = flow.cut.scorer if flow.drops(index) else None
-    call = _attention_call(flow, index, step, scorer, options)
-    with call.running():
-        mixed = layout.mix(block, _take(states, step), _attention_options(step, options))
-    chosen = flow.choose(index, _scores(flow, index, call))
-    if chosen is None:
-        fed = layout.feed(block, mixed)
-    else:
-        going_on = layout.feed(block, _rows(mixed, chosen))
-        fed = _put(mixed, chosen, going_on, flow.steps[index + 1].valid(), in_place=not torch.is_grad_enabled())
-    return (
-        fed if step.whole else _put(states, step.columns, fed, step.valid(), in_place=flow.may_overwrite and index > 0)
-    )
-
-
-def _attention_call(flow: Flow, index: int, step: Step, scorer: Any, options: dict[str, Any]) -> AttentionCall:
-    columns, valid = flow.columns_seen(step), step.valid()
-    cache = options.get("past_key_values")
-    layer = None
-    if cache is not None:
-        layer = cache.layers[index]
-        layer.announce(columns, valid, flow.past + flow.length)
-    return AttentionCall(columns, valid, scorer, layer, flow.past + flow.length)
-
-
-def _attention_options(step: Step, options: dict[str, Any]) -> dict[str, Any]:
-    wanted = {name: value for name, value in options.items() if name not in _NOT_FOR_ATTENTION and value is not None}
-    rotary = wanted.get("position_embeddings")
-    if rotary is not None and not step.whole:
-        rows = step.columns.shape[0]
-        wanted["position_embeddings"] = tuple(_rows(part.expand(rows, -1, -1), step.columns) for part in rotary)
-    return {**wanted, "attention_mask": None}
-
-
-def _scores(flow: Flow, index: int, call: AttentionCall) -> torch.Tensor | None:
-    if call.scorer is None:
-        return None
-    return call.scorer.score(Attended(call.received, call.visible, call.columns, index)).detach()
-
-
-def _take(states: torch.Tensor, step: Step) -> torch.Tensor:
-    return states if step.whole else _rows(states, step.columns)
-
-
-def _flat(columns: torch.Tensor, length: int) -> torch.Tensor:
-    """Return the rows' indices into ``[batch * length, ...]``: whole rows are copied, not single elements."""
-    if columns.shape[0] == 1:
-        return columns[0]
-    offsets = torch.arange(columns.shape[0], device=columns.device).unsqueeze(1) * length
-    return (columns + offsets).view(-1)
-
-
-def _rows(states: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Gather ``[batch, length, size]`` at ``columns [batch, width]``."""
-    batch, length, size = states.shape
-    return states.reshape(-1, size).index_select(0, _flat(columns, length)).view(batch, -1, size)
-
-
-def _put(
-    states: torch.Tensor,
-    columns: torch.Tensor,
-    new: torch.Tensor,
-    valid: torch.Tensor | None,
-    *,
-    in_place: bool,
-) -> torch.Tensor:
-    """Return ``states`` with ``new`` in place of ``columns``; padding in ``new`` changes nothing."""
-    _, length, size = states.shape
-    at = _flat(columns, length)
-    flat = states.reshape(-1, size)
-    rows = new.reshape(-1, size)
-    # Autocast may give a block's output another type than its input.
-    flat = flat.to(rows.dtype)
-    if valid is not None:
-        rows = torch.where(valid.reshape(-1, 1), rows, flat.index_select(0, at))
-    written = flat.index_copy_(0, at, rows) if in_place else flat.index_copy(0, at, rows)
-    return written.view_as(states)
+    past = int(cache.get_seq_length(segment.start))
+    if segment.start > 0 and named.get("position_ids") is None:
+        # The model would count on from its first block, which may be ahead.
+        _, length, device = _shape_of(named)
+        named["position_ids"] = torch.arange(past, past + length, device=device)[None]
+    return past

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rheostat.techniques.configuration import checked_configuration, configure, neutral_configuration
-from rheostat.techniques.contract import Conversion, Converted, Cutting, Technique
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Shortening, Technique
 from rheostat.techniques.handle import Handle, attach
 from rheostat.techniques.inference.cache import CachePrecision
+from rheostat.techniques.inference.depth import Depth
 from rheostat.techniques.inference.precision import Precision
 from rheostat.techniques.inference.tokens import TokenPruning
 from rheostat.techniques.registry import technique_from_json, techniques
@@ -15,8 +16,10 @@ __all__ = [
     "Conversion",
     "Converted",
     "Cutting",
+    "Depth",
     "Handle",
     "Precision",
+    "Shortening",
     "Technique",
     "TokenPruning",
     "attach",

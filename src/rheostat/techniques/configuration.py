@@ -12,6 +12,7 @@ from rheostat.core.dial import Dial
 from rheostat.core.errors import SettingError
 from rheostat.core.knob import Knob, Value
 from rheostat.core.names import suggest
+from rheostat.models.families import locate
 from rheostat.techniques.contract import Conversion, Technique
 from rheostat.techniques.handle import Handle, attach
 from rheostat.techniques.registry import techniques
@@ -37,6 +38,9 @@ def configure(model: nn.Module, configuration: Mapping[str, Any], *, keep_origin
         >>> handle = configure(model, {"precision": "int8", "tokens": 0.5})  # doctest: +SKIP
     """
     checked = checked_configuration(configuration)
+    # A range that depends on the model is checked before anything is put on.
+    for dial in (part for name in checked for part in _parts()[name] if isinstance(part, Dial) and not part.is_bound):
+        dial.bound(len(locate(model).blocks)).check(checked[dial.name])
     handle = attach(model, *techniques_of(checked, keep_originals=keep_originals))
     dials = {dial.name for dial in handle.dials}
     handle.set(**{name: float(value) for name, value in checked.items() if name in dials})
@@ -75,8 +79,13 @@ def checked_configuration(configuration: Mapping[str, Any]) -> dict[str, Value]:
     return {name: _part(parts, name).check(value) for name, value in configuration.items()}
 
 
-def neutral_configuration(names: Iterable[str]) -> dict[str, Value]:
+def neutral_configuration(names: Iterable[str], blocks: int | None = None) -> dict[str, Value]:
     """Return the value of each named knob or dial at which the model is the plain one.
+
+    Args:
+        names: Names of knobs and dials.
+        blocks: How many blocks the model has, which is neutral for depth; where it is not known, depth is left out,
+            and so stays at neutral.
 
     Raises:
         SettingError: If a name is unknown; with the nearest known one.
@@ -86,7 +95,11 @@ def neutral_configuration(names: Iterable[str]) -> dict[str, Value]:
         {'tokens': 1.0, 'precision': 'fp32'}
     """
     parts = _parts()
-    return {name: _part(parts, name).neutral for name in names}
+    found = {name: _part(parts, name) for name in names}
+    known = {
+        name: part if isinstance(part, Knob) or blocks is None else part.bound(blocks) for name, part in found.items()
+    }
+    return {name: part.neutral for name, part in known.items() if isinstance(part, Knob) or part.is_bound}
 
 
 def _parts_of(kind: type[Technique]) -> list[Knob | Dial]:

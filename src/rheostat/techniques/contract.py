@@ -14,19 +14,20 @@ from rheostat.core.dial import Dial
 from rheostat.core.knob import Knob
 from rheostat.models.flow import Cut
 
-__all__ = ["Conversion", "Converted", "Cutting", "Technique"]
+__all__ = ["Conversion", "Converted", "Cutting", "Shortening", "Technique"]
 
 
 class Technique(ABC):
     """One efficiency method: frozen settings, and dials that are turned at run time.
 
-    Subclasses are final frozen dataclasses, one a file, of one of the two kinds: `Cutting` or `Conversion`.
+    Subclasses are final frozen dataclasses, one a file, of one of three kinds: `Cutting`, `Shortening` or
+    `Conversion`.
 
     Attributes:
         name: What users call it.
         stage: When it acts.
         summary: One line for tables.
-        dials: What can be turned at run time.
+        dials: What can be turned at run time; a range that depends on the model is bound by the handle.
         knobs: The settings that are chosen before it is put on; each has a field of the same name.
     """
 
@@ -42,8 +43,11 @@ class Technique(ABC):
             knob.check(getattr(self, knob.name))
 
     def neutral(self) -> dict[str, float]:
-        """Return the settings at which the model is the plain one."""
-        return {dial.name: dial.neutral for dial in self.dials}
+        """Return the settings at which the model is the plain one; a dial that depends on the model is left out.
+
+        A handle knows the model: see `rheostat.techniques.handle.Handle.neutral`.
+        """
+        return {dial.name: dial.neutral for dial in self.dials if dial.is_bound}
 
     def to_json(self) -> dict[str, Any]:
         """Return the technique's name and settings as plain data."""
@@ -61,6 +65,21 @@ class Cutting(Technique):
             settings: A value for each dial, in range.
             decoder: Whether the model's attention is causal.
             marked: Positions the caller protects, bool ``[batch, length]``.
+        """
+
+
+class Shortening(Technique):
+    """A technique that leaves out the last blocks of a forward; a model wears at most one.
+
+    The final norm and the head read what left the last block that ran.
+    """
+
+    @abstractmethod
+    def depth(self, settings: Mapping[str, float]) -> int:
+        """Return how many blocks a forward at these dial settings runs, from the first on.
+
+        Args:
+            settings: A value for each dial, in range.
         """
 
 

@@ -14,9 +14,10 @@ from torch import nn
 from rheostat.core.dial import Dial, checked_settings
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.models.families import Family, locate
-from rheostat.models.flow import Cut, Flow
-from rheostat.models.wear import Director, Worn, wear
-from rheostat.techniques.contract import Conversion, Converted, Cutting, Technique
+from rheostat.models.flow import Flow
+from rheostat.models.segment import Everything
+from rheostat.models.wear import Director, Order, Worn, wear
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Shortening, Technique
 from rheostat.techniques.registry import make_technique
 
 __all__ = ["Handle", "attach"]
@@ -38,20 +39,25 @@ class Handle:
 
     Args:
         model: The model, which stays an ordinary Transformers model.
-        techniques: The techniques it wears: conversions in the order in which they go on, and at most one that cuts.
+        techniques: The techniques it wears: conversions in the order in which they go on, at most one that cuts, and
+            at most one that shortens.
 
     Attributes:
         model: The model.
         techniques: All that it wears, conversions first.
-        technique: The one that cuts; else the first conversion, which has no dials.
+        technique: The one that cuts; else the one that shortens; else the first conversion, which has no dials.
+        dials: The dials of all of them, their ranges bound to the model; none where it wears conversions only.
     """
 
     def __init__(self, model: nn.Module, *techniques: Technique) -> None:
-        conversions, self._cutting = _sorted(techniques)
+        worn = _sorted(techniques)
+        conversions, self._cutting, self._shortening = worn
         self.model = model
-        self.techniques = conversions if self._cutting is None else (*conversions, self._cutting)
-        self.technique: Technique = self._cutting or self.techniques[0]
-        self._settings = self.technique.neutral()
+        turned = [each for each in worn[1:] if each is not None]
+        self.techniques: tuple[Technique, ...] = (*conversions, *turned)
+        self.technique: Technique = turned[0] if turned else self.techniques[0]
+        self.dials: tuple[Dial, ...] = _bound(model, turned)
+        self._settings = self.neutral()
         self._override: ContextVar[_Override | None] = ContextVar("rheostat_override", default=None)
         self._last: _LastFlow = _LastFlow()
         self._worn: Worn | None = None
@@ -63,11 +69,6 @@ class Handle:
         worn = ", ".join(repr(technique) for technique in self.techniques)
         settings = "".join(f", {name}={value:g}" for name, value in self.settings.items())
         return f"Handle({type(self.model).__name__}, {worn}{settings if self._on else ', detached'})"
-
-    @property
-    def dials(self) -> tuple[Dial, ...]:
-        """The dials that can be turned; none where the model wears conversions only."""
-        return self.technique.dials
 
     @property
     def family(self) -> Family:
@@ -85,6 +86,10 @@ class Handle:
         """The settings in force in this context."""
         override = self._override.get()
         return dict(self._settings if override is None else {**self._settings, **override.settings})
+
+    def neutral(self) -> dict[str, float]:
+        """Return the settings of every dial at which the model is the plain one."""
+        return {dial.name: dial.neutral for dial in self.dials}
 
     def set(self, **dials: float) -> None:
         """Turn dials, for every context that does not override them.
@@ -119,8 +124,8 @@ class Handle:
         """Return who survived the last forward of this context (or, where it ran none, of any).
 
         Returns:
-            For each block, for each row of the batch, the sorted original positions that went on: columns of the
-            input, padding included in the count, cached tokens first.
+            For each block that ran, for each row of the batch, the sorted original positions that went on: columns of
+            the input, padding included in the count, cached tokens first.
 
         Raises:
             RheostatError: If no forward has run, or the last one was the plain model's, which drops nothing.
@@ -158,8 +163,8 @@ class Handle:
         try:
             for conversion in conversions:
                 self._converted.append(conversion.convert(self.model))
-            if self._cutting is not None:
-                self._worn = wear(self.model, _HandleDirector(self, self._cutting))
+            if self._cutting is not None or self._shortening is not None:
+                self._worn = wear(self.model, _HandleDirector(self, self._cutting, self._shortening))
         except BaseException:
             self._take_off()
             raise
@@ -183,7 +188,7 @@ class Handle:
         """Return what a forward in this context is to run at; None for the plain model."""
         settings = self.settings
         # A copy of the model, made while it was attached, still asks this handle after it was detached.
-        if not self._on or settings == self.technique.neutral():
+        if not self._on or settings == self.neutral():
             return None
         override = self._override.get()
         return _Override(settings, None if override is None else override.marked)
@@ -192,35 +197,42 @@ class Handle:
 class _HandleDirector(Director):
     """Lets a worn model ask its handle."""
 
-    def __init__(self, handle: Handle, technique: Cutting) -> None:
-        self._handle, self._technique = handle, technique
+    def __init__(self, handle: Handle, cutting: Cutting | None, shortening: Shortening | None) -> None:
+        self._handle, self._cutting, self._shortening = handle, cutting, shortening
 
-    def cut(self) -> Cut | None:
+    def order(self) -> Order | None:
         asked = self._handle._asked()
-        return None if asked is None else self._make(asked.settings, asked.marked)
+        if asked is None:
+            return None
+        neutral = self._handle.neutral()
+        cut = depth = None
+        if self._cutting is not None and _turned(self._cutting, asked.settings, neutral):
+            decoder = self._handle.family.kind == "decoder"
+            cut = self._cutting.cut(asked.settings, decoder=decoder, marked=asked.marked)
+        if self._shortening is not None and _turned(self._shortening, asked.settings, neutral):
+            depth = self._shortening.depth(asked.settings)
+        return Order(cut, depth)
 
-    def plain_cut(self) -> Cut:
-        return self._make(self._technique.neutral(), None)
+    def ran(self, what: Flow | Everything | None) -> None:
+        self._handle._last.set(what)
 
-    def _make(self, settings: dict[str, float], marked: torch.Tensor | None) -> Cut:
-        return self._technique.cut(settings, decoder=self._handle.family.kind == "decoder", marked=marked)
 
-    def ran(self, flow: Flow | None) -> None:
-        self._handle._last.set(flow)
+def _turned(technique: Technique, settings: dict[str, float], neutral: dict[str, float]) -> bool:
+    return any(settings[dial.name] != neutral[dial.name] for dial in technique.dials)
 
 
 class _LastFlow:
     """The last forward, by context where one is known, else the last one anywhere."""
 
     def __init__(self) -> None:
-        self._here: ContextVar[tuple[Flow | None] | None] = ContextVar("rheostat_last", default=None)
-        self._anywhere: Flow | None = None
+        self._here: ContextVar[tuple[Flow | Everything | None] | None] = ContextVar("rheostat_last", default=None)
+        self._anywhere: Flow | Everything | None = None
 
-    def set(self, flow: Flow | None) -> None:
+    def set(self, flow: Flow | Everything | None) -> None:
         self._here.set((flow,))
         self._anywhere = flow
 
-    def get(self) -> Flow | None:
+    def get(self) -> Flow | Everything | None:
         here = self._here.get()
         return self._anywhere if here is None else here[0]
 
@@ -228,7 +240,8 @@ class _LastFlow:
 def attach(model: nn.Module, *techniques: str | Technique) -> Handle:
     """Put techniques on a model, in place, and return the handle that turns its dials.
 
-    Conversions go on first, in the order given, then the technique that cuts. If one cannot be put on, none stays on.
+    Conversions go on first, in the order given, then the techniques with dials, which work together. If one cannot be
+    put on, none stays on.
 
     Args:
         model: A Transformers model of a supported family, with any head, PEFT adapters or low-precision weights.
@@ -240,32 +253,50 @@ def attach(model: nn.Module, *techniques: str | Technique) -> Handle:
 
     Raises:
         UnsupportedModelError: If the family or its set-up is not supported; with the reason and the list.
-        SettingError: If nobody knows a technique, if two of them are of one kind, or the model wears one already.
+        SettingError: If nobody knows a technique, if two of them cut or shorten, or the model wears rheostat already.
 
     Example:
-        >>> handle = attach(model, "tokens")  # doctest: +SKIP
-        >>> handle.set(tokens=0.8)  # doctest: +SKIP
+        >>> handle = attach(model, "tokens", "depth")  # doctest: +SKIP
+        >>> handle.set(tokens=0.8, depth=5)  # doctest: +SKIP
     """
     made = [make_technique(each) if isinstance(each, str) else each for each in techniques or ("tokens",)]
     return Handle(model, *made)
 
 
-def _sorted(techniques: tuple[Technique, ...]) -> tuple[tuple[Conversion, ...], Cutting | None]:
+def _sorted(
+    techniques: tuple[Technique, ...],
+) -> tuple[tuple[Conversion, ...], Cutting | None, Shortening | None]:
     names = [technique.name for technique in techniques]
     cutting = [technique for technique in techniques if isinstance(technique, Cutting)]
+    shortening = [technique for technique in techniques if isinstance(technique, Shortening)]
     conversions = tuple(technique for technique in techniques if isinstance(technique, Conversion))
-    if len(set(names)) < len(names) or len(cutting) > 1:
+    if len(set(names)) < len(names) or len(cutting) > 1 or len(shortening) > 1:
         raise SettingError(
-            "A model wears each technique once, and one that cuts at most.",
+            "A model wears each technique once, one that cuts at most, and one that shortens at most.",
             given=", ".join(names),
             mend="Leave one of them out.",
         )
-    if not techniques or len(conversions) + len(cutting) < len(techniques):
+    if not techniques or len(conversions) + len(cutting) + len(shortening) < len(techniques):
         raise SettingError(
-            "A technique that goes on a model is a subclass of Cutting or Conversion.",
+            "A technique that goes on a model is a subclass of Cutting, Shortening or Conversion.",
             given=", ".join(type(technique).__name__ for technique in techniques) or "none",
         )
-    return conversions, cutting[0] if cutting else None
+    return conversions, cutting[0] if cutting else None, shortening[0] if shortening else None
+
+
+def _bound(model: nn.Module, techniques: list[Cutting | Shortening]) -> tuple[Dial, ...]:
+    dials = [dial for technique in techniques for dial in technique.dials]
+    names = [dial.name for dial in dials]
+    if len(set(names)) < len(names):
+        raise SettingError(
+            "Dials that are turned together have different names.",
+            given=", ".join(names),
+            mend="Leave one of the techniques out.",
+        )
+    if all(dial.is_bound for dial in dials):
+        return tuple(dials)
+    blocks = len(locate(model).blocks)
+    return tuple(dial.bound(blocks) for dial in dials)
 
 
 def _checked_mask(mask: Any) -> torch.Tensor:

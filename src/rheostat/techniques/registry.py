@@ -15,6 +15,7 @@ __all__ = ["make_technique", "technique_from_json", "techniques"]
 
 _OWN = {
     "tokens": "rheostat.techniques.inference.tokens:TokenPruning",
+    "depth": "rheostat.techniques.inference.depth:Depth",
     "cache": "rheostat.techniques.inference.cache:CachePrecision",
     "precision": "rheostat.techniques.inference.precision:Precision",
 }

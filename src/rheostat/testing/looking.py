@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from rheostat.core.dial import Dial
-from rheostat.techniques import Handle, Technique
+from rheostat.models.families import locate
+from rheostat.techniques import Handle, Shortening, Technique
 from rheostat.testing.reference import Score
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "TOLERANCE",
     "Subject",
     "anatomy_of",
+    "between",
     "decoded",
     "ends_of",
     "is_close",
@@ -57,15 +59,43 @@ class Subject:
     make_model: Callable[[], Any]
     score: Score | None = None
 
+    @property
+    def dials(self) -> tuple[Dial, ...]:
+        """The technique's dials, their ranges bound to the model."""
+        dials = self.technique.dials
+        if all(dial.is_bound for dial in dials):
+            return dials
+        blocks = len(locate(self.make_model()).blocks)
+        return tuple(dial.bound(blocks) for dial in dials)
+
+    def precise_model(self) -> Any:
+        """Return a new model in float64; in float32 where its own attention knows no more.
+
+        Gemma 2's eager attention casts masked scores, float64's least number, to float32: NaN. Token pruning replaces
+        that attention; depth does not.
+        """
+        model = self.make_model().double()
+        if not isinstance(self.technique, Shortening):
+            return model
+        with torch.no_grad():
+            finite = bool(torch.isfinite(output_of(model, padded(texts_of(model), "right"))).all())
+        return model if finite else self.make_model()
+
     def middle(self) -> dict[str, Any]:
         """Return settings at which the technique acts: every dial 40 % of the way from neutral to an end."""
-        return {dial.name: dial.neutral + 0.4 * (ends_of(dial)[0] - dial.neutral) for dial in self.technique.dials}
+        return {dial.name: between(dial, 0.4, ends_of(dial)[0]) for dial in self.dials}
 
     def extremes(self) -> Iterator[dict[str, Any]]:
         """Yield settings with one dial at one end of its range."""
-        for dial in self.technique.dials:
+        for dial in self.dials:
             for end in ends_of(dial):
                 yield {dial.name: end}
+
+
+def between(dial: Dial, share: float, end: float) -> float:
+    """Return the value a share of the way from neutral to an end, in whole steps where the dial has such."""
+    value = dial.neutral + share * (end - dial.neutral)
+    return float(round(value)) if dial.whole else value
 
 
 def ends_of(dial: Dial) -> list[float]:

@@ -21,6 +21,7 @@ from rheostat.testing.looking import (
     NEW_TOKENS,
     Subject,
     anatomy_of,
+    between,
     decoded,
     ends_of,
     is_close,
@@ -56,14 +57,14 @@ def look_at_dials(subject: Subject) -> str | None:
     names = [dial.name for dial in technique.dials]
     if not names or len(set(names)) < len(names):
         return f"dials named {names}"
-    if technique.neutral() != {dial.name: dial.neutral for dial in technique.dials}:
-        return f"neutral() is {technique.neutral()}, which is not what the dials say"
     handle = attach(subject.make_model(), technique)
-    for dial in technique.dials:
+    if handle.neutral() != {dial.name: dial.neutral for dial in subject.dials}:
+        return f"neutral() is {handle.neutral()}, which is not what the dials say"
+    for dial in handle.dials:
         for value in (dial.neutral, *ends_of(dial)):
             handle.set(**{dial.name: value})
         before = handle.settings
-        for value in (dial.low - 1.0, dial.high + 1.0, float("nan")):
+        for value in (dial.low - 1.0, dial.high + 1.0, float("nan"), *([dial.low + 0.5] if dial.whole else [])):
             try:
                 handle.set(**{dial.name: value})
             except SettingError:
@@ -128,7 +129,7 @@ def look_at_cost(subject: Subject) -> str | None:
     handle = attach(model, subject.technique)
     for dial in handle.dials:
         for end in ends_of(dial):
-            path = [dial.neutral + share / 4 * (end - dial.neutral) for share in range(5)]
+            path = [between(dial, share / 4, end) for share in range(5)]
             costs = [_linear_work(model, handle, {dial.name: value}, inputs) for value in path]
             if any(later > earlier for earlier, later in pairwise(costs)) or costs[-1] >= costs[0]:
                 return f"at {dial.name}={path} the linear layers took {costs} operations"
@@ -137,7 +138,7 @@ def look_at_cost(subject: Subject) -> str | None:
 
 def look_at_rows(subject: Subject) -> str | None:
     """A row's result depends on that row alone, not on its batch or its padding."""
-    model = subject.make_model().double()
+    model = subject.precise_model()
     texts = texts_of(model)
     handle = attach(model, subject.technique)
     for settings in (subject.middle(), *subject.extremes()):
@@ -199,7 +200,7 @@ def look_at_nothing_dropped(subject: Subject) -> str | None:
 
 def look_at_training(subject: Subject) -> str | None:
     """Training takes the same states as inference, and gradients flow."""
-    model = subject.make_model().double()
+    model = subject.precise_model()
     inputs = padded(texts_of(model), "right")
     real = inputs["attention_mask"].bool()
     handle = attach(model, subject.technique)
@@ -217,7 +218,7 @@ def look_at_training(subject: Subject) -> str | None:
 
 def look_at_generation(subject: Subject) -> str | None:
     """Generation on the cache is right, alone and in a batch."""
-    model = subject.make_model().double()
+    model = subject.precise_model()
     if not model.can_generate():
         return None
     texts = texts_of(model)

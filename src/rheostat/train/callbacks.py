@@ -50,7 +50,7 @@ class RandomKeep(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Turn the dial back, for whatever looks at the model between epochs."""
-        self._handle.set(**self._handle.technique.neutral())
+        self._handle.set(**self._handle.neutral())
 
     on_train_end = on_epoch_end
 

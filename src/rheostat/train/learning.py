@@ -11,6 +11,7 @@ from torch.nn.functional import kl_div, log_softmax
 from rheostat.core.errors import SettingError
 from rheostat.models.families import locate
 from rheostat.techniques import Handle
+from rheostat.techniques.depths import outputs_at_depths
 from rheostat.train.losses import IGNORED, Batch, ContinuationLoss, Loss, LossValue
 from rheostat.train.recipes import Moment, Pass, Recipe
 
@@ -65,7 +66,12 @@ class Learner:
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
     def _values(self, model: Any, batch: Batch, one: Pass) -> list[LossValue]:
-        return [self._loss(model, batch)]
+        if not one.depths:
+            return [self._loss(model, batch)]
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        outputs = outputs_at_depths(self._handle, one.depths, **inputs)
+        # A loss runs a model: here it has run already.
+        return [self._loss(lambda output=output, **_: output, batch) for output in outputs.values()]
 
     def _mixed(self, value: LossValue, distil: float) -> torch.Tensor:
         if not distil or self._remembered is None:

@@ -95,7 +95,7 @@ class SurvivorLoss(Loss):
     def __call__(self, model: Any, batch: Batch) -> LossValue:
         """Return the loss of a batch; ``labels`` as for `AllLoss`. At neutral everybody survives."""
         logits = _logits(model, batch)
-        if self._handle.settings == self._handle.technique.neutral():
+        if self._handle.settings == self._handle.neutral():
             return _next_token(logits, batch["labels"])
         survived = torch.zeros(batch["input_ids"].shape, dtype=torch.bool)
         for row, columns in enumerate(self._handle.survivors()[-1]):
@@ -122,7 +122,7 @@ class ContinuationLoss(Loss):
         ids, mask = batch["input_ids"], batch["attention_mask"]
         half = ids.shape[1] // 2
         prompt = model(input_ids=ids[:, :half], attention_mask=mask[:, :half], use_cache=True, logits_to_keep=1)
-        with self._handle.at(protect=None, **self._handle.technique.neutral()):
+        with self._handle.at(protect=None, **self._handle.neutral()):
             rest = model(
                 input_ids=ids[:, half:],
                 attention_mask=mask,

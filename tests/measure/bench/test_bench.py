@@ -55,6 +55,15 @@ def test_a_grid_is_measured_beside_the_plain_model(measured: tuple[list[Measurem
         assert set(one.conditions["baselines"]) == {"majority", "linear"}
 
 
+def test_a_grid_of_depths_is_measured(classifier: str) -> None:
+    wanted = configurations({"tokens": 1.0}, {"depth": [4, 2]})
+    whole, half = bench([classifier], WORK, wanted, method=METHOD)[0:2]
+    assert [one.configuration["depth"] for one in (whole, half)] == [4.0, 2.0]
+    assert [one.conditions["plain"] for one in (whole, half)] == [True, False]
+    macs = [one.metrics["macs"].value for one in (whole, half)]
+    assert macs[0] > 1.5 * macs[1]  # type: ignore[operator]
+
+
 def test_what_is_on_file_is_not_measured_again(classifier: str, measured: tuple[list[Measurement], Path]) -> None:
     before = (measured[1] / FILE).read_bytes()
     told: list[BenchProgress] = []

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rheostat.core.errors import RheostatError, SettingError
-from rheostat.measure.bench.plan import Model, configurations, identify
+from rheostat.measure.bench.plan import Model, configurations, identify, plain_of
+from rheostat.testing import tiny_model
 from tests.measure.conftest import make_classifier
 
 
@@ -14,6 +15,14 @@ def test_a_grid_starts_with_the_plain_model_and_has_nothing_twice() -> None:
     assert found[0] == {"floor": 3, "tokens": 0.5, "scorer": "attention"}
     assert len(found) == 4
     assert configurations({}, {"tokens": [0.5, 1]})[0] == {"tokens": 1.0}
+
+
+def test_depth_is_plain_at_the_number_of_blocks(tmp_path: Path) -> None:
+    assert plain_of({"depth": 2.0, "tokens": 0.5}) == {"tokens": 1.0}
+    tiny_model("distilbert").save_pretrained(tmp_path)
+    blocks = identify(str(tmp_path)).blocks
+    assert blocks == 4
+    assert plain_of({"depth": 2.0, "tokens": 0.5}, blocks) == {"depth": 4.0, "tokens": 1.0}
 
 
 def test_without_a_grid_there_is_one() -> None:

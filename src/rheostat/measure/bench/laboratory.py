@@ -166,7 +166,7 @@ class Laboratory:
         with written(self._data, self._workload) as texts:
             for source in dict.fromkeys(plan.model.source for plan in plans):
                 mine = [plan for plan in plans if plan.model.source == source]
-                case = self._case(mine[0], plain_of(mine[0].configuration))
+                case = self._case(mine[0], plain_of(mine[0].configuration, mine[0].model.blocks))
                 party = Party(case, self._method, texts)
                 with contextlib.closing(_Reference(party, mine[0].model.disk)) as plain:
                     for plan in mine:
@@ -241,7 +241,7 @@ class Laboratory:
             metrics={**metrics_of(party.sittings, around), **tasks},
             samples=_samples(found),
             conditions={
-                "plain": plan.configuration == plain_of(plan.configuration),
+                "plain": plan.configuration == plain_of(plan.configuration, plan.model.blocks),
                 "started": (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **self._conditions(found, conditions),

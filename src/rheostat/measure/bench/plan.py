@@ -21,6 +21,7 @@ from rheostat.techniques.configuration import checked_configuration, neutral_con
 __all__ = ["Model", "checked_configuration", "configurations", "identify", "plain_of"]
 
 _LONGEST_HEADER = 100 << 20
+_BLOCKS = ("num_hidden_layers", "n_layer", "n_layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Model:
         parameters: Numbers in its weights; None where the files do not tell.
         disk: Bytes of its weights on disk; None where unknown.
         trained: Whether its classifier, if that is what it is, was trained.
+        blocks: How many blocks it has; None where the files do not tell.
     """
 
     source: str
@@ -40,6 +42,7 @@ class Model:
     parameters: int | None
     disk: int | None
     trained: bool
+    blocks: int | None = None
 
     def shortage(self, limit: int | None) -> str | None:
         """Say by how much the weights alone, as float32, are larger than a limit in bytes; None where they fit."""
@@ -78,7 +81,8 @@ def identify(source: str, cache_dir: Path | None = None) -> Model:
         "sha256": _digest([place / "config.json", *files]),
     }
     trained = names[0].endswith(("ForSequenceClassification", "ForCausalLM", "LMHeadModel"))
-    return Model(source, facts, sum(sizes), sum(file.stat().st_size for file in files), trained)
+    blocks = next((config[name] for name in _BLOCKS if isinstance(config.get(name), int)), None)
+    return Model(source, facts, sum(sizes), sum(file.stat().st_size for file in files), trained, blocks)
 
 
 def configurations(
@@ -102,9 +106,9 @@ def configurations(
     return sorted(distinct, key=lambda one: one != plain_of(one))
 
 
-def plain_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the configuration of the same names that is the plain model."""
-    return dict(neutral_configuration(configuration))
+def plain_of(configuration: Mapping[str, Any], blocks: int | None = None) -> dict[str, Any]:
+    """Return the configuration of the same names that is the plain model; without ``blocks``, depth is left out."""
+    return dict(neutral_configuration(configuration, blocks))
 
 
 def _header(file: Path) -> int:

@@ -67,8 +67,7 @@ class Work(ABC):
 
     def _survivors(self) -> list[list[list[int]]]:
         handle = self.subject.handle
-        neutral = all(handle.settings[dial.name] == dial.neutral for dial in handle.dials)
-        return [] if neutral else handle.survivors()
+        return [] if handle.settings == handle.neutral() else handle.survivors()
 
     def _requests(self, split: Split | None) -> list[Inputs]:
         """Return the requests: whole texts as they are, in batches of like length."""
