@@ -2,8 +2,8 @@
 
 `train` fine-tunes the model by each recipe and seed, each for the same minutes of training steps, and judges every
 bundle on the test split at each setting; a run that is on file is not done again, so a sweep can be stopped at any
-time. Run it on an otherwise idle machine. `speed` measures what the settings gain, on one of the bundles: speed does not
-depend on what the weights are. `table` prints the Markdown tables of the docs: means over seeds with Student's
+time. Run it on an otherwise idle machine. `speed` measures what the settings gain, on one of the bundles, since speed
+does not depend on what the weights are. `table` prints the Markdown tables of the docs: means over seeds with Student's
 interval, and the majority class and the linear model beside them. Settings are fixed beforehand; nothing is chosen by
 the test split.
 """

@@ -37,9 +37,16 @@ def calls(monkeypatch: pytest.MonkeyPatch, profile: Profile) -> list[dict[str, A
 def test_only_what_was_given_is_set(
     run_json: Callable[..., Any], bundle: FakeBundle, calls: list[dict[str, Any]]
 ) -> None:
-    data = run_json("calibrate", "b", "--data", "d.parquet", "--grid", "1,0.5", "--pairs", "3")
+    data = run_json("calibrate", "b", "--data", "d.parquet", "--grid", "1,0.5", "--depths", "4,2", "--pairs", "3")
 
-    assert calls[1] == {"split": "validation", "pairs": 3, "grid": (1.0, 0.5), "seed": 0, "resume": True}
+    assert calls[1] == {
+        "split": "validation",
+        "pairs": 3,
+        "grid": (1.0, 0.5),
+        "depths": (4, 2),
+        "seed": 0,
+        "resume": True,
+    }
     assert [point["tokens"] for point in data["profile"]["points"]] == [1.0, 0.5, 0.1]
     assert data["notes"] == ["Rows were held out."]
 

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from rheostat.bundle import load
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.core.profile import Profile
 from rheostat.core.text import TextData
@@ -35,6 +36,23 @@ def test_a_classifier_s_profile(classifier, reviews):
     assert profile.settings_for(1.0) == {"tokens": 1.0}
     assert not (classifier.folder / PARTIAL).exists()
     assert classifier.handle.settings == {"tokens": 1.0}
+
+
+def test_a_profile_over_both_dials(classifier, reviews):
+    profile = calibrate(load(classifier.folder), reviews, replace(QUICK, grid=(1.0, 0.3), depths=(1,)))
+    blocks = float(classifier.model.config.num_hidden_layers)
+    measured = [(point.settings["tokens"], point.settings["depth"]) for point in profile.points]
+    assert measured == [(1.0, blocks), (0.3, blocks), (1.0, 1.0), (0.3, 1.0)]
+    assert profile.points[2].macs_ratio == pytest.approx(blocks, rel=0.15)
+    assert Profile.from_json(profile.to_json()) == profile
+    assert load(classifier.folder).predict(reviews.split("validation").texts[:2], speed=profile.range[1])
+
+
+def test_a_depth_that_is_no_choice_is_refused(classifier, reviews):
+    with pytest.raises(SettingError, match="below the model's"):
+        calibrate(classifier, reviews, replace(QUICK, depths=(99,)))
+    with pytest.raises(SettingError, match="whole numbers from 1"):
+        CalibrationSettings(depths=(0,))
 
 
 def test_a_language_model_s_profile(language_model, book):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from rheostat.core.profile import Profile
+from rheostat.core.profile import Point, Profile
 from rheostat.report.charts import macs_chart, quality_chart, survivors_chart
 
 
@@ -29,6 +31,17 @@ def test_other_curves_differ_in_more_than_colour(profile: Profile) -> None:
 
     assert [curve.name for curve in curves] == ["this bundle", "tuned ordinarily", "random"]
     assert len({(curve.line.dash, curve.marker.symbol) for curve in curves}) == 3
+
+
+def test_each_depth_has_a_curve_of_its_own(profile: Profile) -> None:
+    def at(depth: float) -> list[Point]:
+        return [replace(point, settings={**point.settings, "depth": depth}) for point in profile.points]
+
+    both = replace(profile, points=(*at(6.0), *at(3.0)), neutral={"tokens": 1.0, "depth": 6.0})
+    curves = quality_chart(both, "accuracy", {}).data[:2]
+
+    assert [curve.name for curve in curves] == ["this bundle", "depth 3"]
+    assert [len(curve.x) for curve in curves] == [4, 4]
 
 
 def test_counted_and_measured_meet_on_the_diagonal(profile: Profile) -> None:

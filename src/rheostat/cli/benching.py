@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,6 +116,10 @@ class CompareOptions(WorkOptions):
 
     a: Annotated[str, typer.Argument(metavar="A", help="The reference.", show_default=False)]
     b: Annotated[str, typer.Argument(metavar="B", help="The other.", show_default=False)]
+    most_rounds: Annotated[
+        int,
+        typer.Option(metavar="N", help="Rounds at most; before, it ends where the ratio of times is known to 2 %."),
+    ] = 60
 
 
 def _bench(options: BenchOptions) -> Reply:
@@ -151,7 +155,8 @@ def _bench(options: BenchOptions) -> Reply:
 def _compare(options: CompareOptions) -> Reply:
     if all((Path(one) / FILE).is_file() for one in (options.a, options.b)):
         return _compare_files(Path(options.a), Path(options.b))
-    workload, method = _workload(options), _method(options)
+    workload = _workload(options)
+    method = replace(_method(options), most_rounds=max(options.most_rounds, options.rounds))
     sides = (_side(options.a), _side(options.b))
     a, b = heavy.duel(
         sides, workload, data=_data(options, workload, sides[0][0]), method=method, prices=_prices(options)
@@ -300,6 +305,10 @@ def _rerun(options: BenchOptions) -> str:
     parts += [f"--set {one}" for one in options.fixed or ()]
     parts += [f"--grid {one}" for one in options.grid or ()]
     parts += [f"--data {options.data} --split {options.split}"] if options.data is not None else []
+    usual = {field.name: field.default for field in fields(options)}
+    for name in ("rounds", "sittings", "batch_size", "requests", "prompt_tokens", "new_tokens", "quality_rows"):
+        if getattr(options, name) != usual[name]:
+            parts.append(f"--{name.replace('_', '-')} {getattr(options, name)}")
     return " ".join([*parts, f"--out {options.out}"])
 
 

@@ -55,6 +55,13 @@ class CalibrateOptions(ColumnOptions):
             help="Settings of the dial tokens to measure, such as 1,0.8,0.5; without, 15 of them.",
         ),
     ] = None
+    depths: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEPTHS",
+            help="Settings of the dial depth to measure the grid at, too, such as 4,2; without, the token dial alone.",
+        ),
+    ] = None
     split: Annotated[str, typer.Option(metavar="NAME", help="Split to measure on. Choose nothing on test.")] = (
         "validation"
     )
@@ -105,18 +112,22 @@ def _given(options: CalibrateOptions) -> dict[str, Any]:
     """Return the settings that were given; the others keep their defaults."""
     names = ("pairs", "batch_size", "timing_texts", "quality_texts")
     numbers = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    grid = {"grid": _rates(options.grid)} if options.grid is not None else {}
-    return {"split": options.split, **numbers, **grid}
+    lists: dict[str, Any] = {}
+    if options.grid is not None:
+        lists["grid"] = _numbers("--grid", options.grid, float, "1,0.8,0.5")
+    if options.depths is not None:
+        lists["depths"] = _numbers("--depths", options.depths, int, "4,2")
+    return {"split": options.split, **numbers, **lists}
 
 
-def _rates(text: str) -> tuple[float, ...]:
+def _numbers(option: str, text: str, kind: type[float] | type[int], example: str) -> tuple[float, ...]:
     try:
-        return tuple(float(rate) for rate in text.split(","))
+        return tuple(kind(number) for number in text.split(","))
     except ValueError as error:
         raise SettingError(
-            "--grid takes numbers with commas between.",
+            f"{option} takes numbers with commas between.",
             given=repr(text),
-            mend="Write for instance --grid 1,0.8,0.5.",
+            mend=f"Write for instance {option} {example}.",
         ) from error
 
 
@@ -131,7 +142,9 @@ def _relay(show: Callable[[Step], None]) -> Callable[[Progress], None]:
 
 def _report(bundle: Bundle, profile: Profile, options: CalibrateOptions, notes: Sequence[str]) -> ReportData:
     rerun = f"rheostat calibrate {options.bundle} --data {options.data} --split {options.split}"
-    rerun += f" --grid {options.grid}" if options.grid is not None else ""
+    for name in ("grid", "depths"):
+        given = getattr(options, name)
+        rerun += f" --{name} {given}" if given is not None else ""
     title = f"{options.bundle.resolve().name}: speed and quality"
     return ReportData(title, profile, notes=tuple(dict.fromkeys((*bundle.info.notes, *notes))), rerun=(rerun,))
 

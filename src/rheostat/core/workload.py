@@ -106,6 +106,8 @@ class Method:
         rounds: How often the configuration and the plain model take turns; at least 3, and 8 for a verdict.
         sittings: The rounds are spread over so many sittings, each with processes of its own, 1 to 10: two processes
             that do the same, at two times, differ by more than the rounds of one of them.
+        most_rounds: Go on beyond ``rounds`` until the ratio is known to 2 % (half the width of its 99 % interval), but to
+            so many rounds at most; None stops at ``rounds``. The width decides, not where the ratio lies.
         round_seconds: Least time of a turn; shorter requests are repeated within it.
         iterations: Least number of timed requests in all.
         warmup_requests: Most requests before timing; warm-up ends before where times have settled.
@@ -122,6 +124,7 @@ class Method:
 
     rounds: int = 12
     sittings: int = 3
+    most_rounds: int | None = None
     round_seconds: float = 0.5
     iterations: int = 10
     warmup_requests: int = 20
@@ -140,6 +143,12 @@ class Method:
             raise SettingError(
                 f"There are 1 to {MOST_SITTINGS} sittings, and no more than rounds.",
                 given=f"{self.sittings} sittings, {self.rounds} rounds",
+            )
+        if self.most_rounds is not None and self.most_rounds < self.rounds:
+            raise SettingError(
+                "most_rounds is no fewer than rounds.",
+                given=f"{self.most_rounds} of {self.rounds}",
+                mend="Leave it out.",
             )
         for name in ("round_seconds", "warmup_seconds", "settled", "time_limit"):
             if not getattr(self, name) > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +19,7 @@ from rheostat.measure.encoding import device_of
 from rheostat.measure.probes import machine, synchroniser
 from rheostat.measure.timing import PairedTiming, paired
 from rheostat.measure.workload import Classification, Prompts, Workload, sample
+from rheostat.models.families import locate
 
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle
@@ -31,7 +32,6 @@ GRID: Final = (1.0, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.
 PARTIAL: Final = "profile.partial.json"
 _PROFILE: Final = "profile.json"
 _LONGEST_PROMPT: Final = 512
-_PLAIN: Final = {"tokens": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class CalibrationSettings:
     Attributes:
         grid: Settings of the dial ``tokens``, each in (0, 1]; neutral is measured first, whether named or
             not.
+        depths: Settings of the dial ``depth``, each below the number of blocks: the grid is measured at each of them,
+            too, and the profile holds both dials. Empty for the token dial alone.
         pairs: Alternating pairs of runs for each setting, at least 1; from 9 on the interval leaves outliers
             out.
         batch_size: Rows of a batch, at least 1.
@@ -54,6 +56,7 @@ class CalibrationSettings:
     """
 
     grid: tuple[float, ...] = GRID
+    depths: tuple[int, ...] = ()
     pairs: int = 9
     batch_size: int = 8
     split: str = "validation"
@@ -69,6 +72,8 @@ class CalibrationSettings:
             raise SettingError(
                 "The grid holds keep rates in (0, 1].", given=strange, mend="For instance (1.0, 0.8, 0.5)."
             )
+        if any(isinstance(depth, bool) or not isinstance(depth, int) or depth < 1 for depth in self.depths):
+            raise SettingError("The depths are whole numbers from 1.", given=list(self.depths))
         counts = (
             "pairs",
             "batch_size",
@@ -86,6 +91,23 @@ class CalibrationSettings:
     def rates(self) -> tuple[float, ...]:
         """The grid from neutral downwards, each rate once."""
         return tuple(sorted({1.0, *self.grid}, reverse=True))
+
+    def settings(self, blocks: int) -> tuple[dict[str, float], ...]:
+        """Return every setting of the dials, the neutral one first.
+
+        Raises:
+            SettingError: If a depth is not below the number of blocks.
+        """
+        if not self.depths:
+            return tuple({"tokens": rate} for rate in self.rates)
+        if max(self.depths) >= blocks:
+            raise SettingError(
+                f"The depths to measure are below the model's {blocks} blocks.",
+                given=list(self.depths),
+                mend="All blocks are measured in any case.",
+            )
+        deepest_first = sorted({blocks, *self.depths}, reverse=True)
+        return tuple({"tokens": rate, "depth": float(depth)} for depth in deepest_first for rate in self.rates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +160,18 @@ def calibrate(
     rows = sample(data.split(chosen.split), None if data.task == "causal-lm" else chosen.quality_texts, chosen.seed)
     bundle.model.train(False)
     facts = machine(device_of(bundle.model))
+    wanted = chosen.settings(len(locate(bundle.model).blocks))
     journal = _Journal(Path(bundle.folder), _fingerprint(bundle, chosen, rows, facts))
-    points = journal.read() if resume else {}
+    found = journal.read() if resume else []
     workload = _workload(bundle, rows, chosen)
-    _measure(workload, chosen, points, journal, progress or (lambda _: None))
+    _measure(workload, (wanted, chosen.pairs), found, journal, progress or (lambda _: None))
     profile = Profile(
         device=facts,
         model=_describe_model(bundle),
         data={**_describe_data(chosen, rows), **workload.describe()},
-        points=tuple(points[rate] for rate in chosen.rates),
+        points=tuple(next(point for point in found if point.settings == settings) for settings in wanted),
         baselines=_baselines(data, chosen.split, rows),
-        neutral=_PLAIN,
+        neutral=wanted[0],
     )
     journal.finish(profile)
     return profile
@@ -156,19 +179,21 @@ def calibrate(
 
 def _measure(
     workload: Workload,
-    settings: CalibrationSettings,
-    points: dict[float, Point],
+    wanted: tuple[Sequence[dict[str, float]], int],
+    found: list[Point],
     journal: _Journal,
     progress: Callable[[Progress], None],
 ) -> None:
-    missing = [rate for rate in settings.rates if rate not in points]
-    total, start = len(settings.rates), time.monotonic()
+    """Add the points that are missing; ``wanted`` is the settings and the pairs for each."""
+    settings, pairs = wanted
+    missing = [one for one in settings if not any(point.settings == one for point in found)]
+    total, start = len(settings), time.monotonic()
     progress(Progress(total - len(missing), total, None, None))
-    for done, rate in enumerate(missing, start=1):
-        points[rate] = _point(workload, {"tokens": rate}, settings.pairs)
-        journal.write(points)
+    for done, one in enumerate(missing, start=1):
+        found.append(_point(workload, one, pairs))
+        journal.write(found)
         left = (time.monotonic() - start) / done * (len(missing) - done)
-        progress(Progress(total - len(missing) + done, total, points[rate], left))
+        progress(Progress(total - len(missing) + done, total, found[-1], left))
 
 
 def _point(workload: Workload, settings: dict[str, float], pairs: int) -> Point:
@@ -261,7 +286,7 @@ def _fingerprint(
 ) -> dict[str, Any]:
     manifest = Path(bundle.folder) / "bundle.json"
     # Another grid may go on from the points of this one; everything else must be the same.
-    how = {name: value for name, value in asdict(settings).items() if name != "grid"}
+    how = {name: value for name, value in asdict(settings).items() if name not in ("grid", "depths")}
     return {
         "settings": how,
         "rows": _digest_of(rows),
@@ -277,17 +302,17 @@ class _Journal:
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         self._folder, self._fingerprint = folder, json.loads(json.dumps(fingerprint))
 
-    def read(self) -> dict[float, Point]:
-        """Return the points of an interrupted calibration like this one, by keep rate."""
+    def read(self) -> list[Point]:
+        """Return the points of an interrupted calibration like this one."""
         try:
             found = json.loads((self._folder / PARTIAL).read_bytes())
             points = [Point.from_json(point) for point in found["points"]]
         except (OSError, ValueError, KeyError, TypeError, BundleError):
-            return {}
-        return {point.tokens: point for point in points} if found.get("fingerprint") == self._fingerprint else {}
+            return []
+        return points if found.get("fingerprint") == self._fingerprint else []
 
-    def write(self, points: Mapping[float, Point]) -> None:
-        content = {"fingerprint": self._fingerprint, "points": [point.to_json() for point in points.values()]}
+    def write(self, points: Sequence[Point]) -> None:
+        content = {"fingerprint": self._fingerprint, "points": [point.to_json() for point in points]}
         write_atomically(self._folder / PARTIAL, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     def finish(self, profile: Profile) -> None:

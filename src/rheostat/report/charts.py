@@ -35,9 +35,10 @@ def quality_chart(profile: Profile, metric: str, curves: Mapping[str, Sequence[P
         curves: More curves by name, for instance an ordinarily tuned model.
     """
     figure = plotly_figure().Figure()
-    _add_curve(figure, "this bundle", profile.points, metric, (MIDDLE_BLUE, "circle", "solid"))
+    own = _by_other_dials(profile.points)
+    _add_curve(figure, "this bundle", own.pop(""), metric, (MIDDLE_BLUE, "circle", "solid"))
     figure.update_traces(mode="lines+markers+text", textposition="top right", textfont_size=12)
-    for place, (name, points) in enumerate(curves.items()):
+    for place, (name, points) in enumerate({**own, **curves}.items()):
         _add_curve(figure, name, points, metric, _OTHERS[place % len(_OTHERS)])
     longest = max(point.speedup_high for points in (profile.points, *curves.values()) for point in points)
     levels = {name: metrics[metric] for name, metrics in profile.baselines.items() if metric in metrics}
@@ -120,6 +121,16 @@ def _add_curve(figure: Any, name: str, points: Sequence[Point], metric: str, loo
         ],
         hovertemplate="%{customdata}<br>speed-up %{x:.2f}x<extra>%{fullData.name}</extra>",
     )
+
+
+def _by_other_dials(points: Sequence[Point]) -> dict[str, list[Point]]:
+    """Return the points by what their dials but ``tokens`` are set to; under no name where these are at neutral."""
+    plain = {name: max(point.settings[name] for point in points) for name in points[0].settings if name != "tokens"}
+    found: dict[str, list[Point]] = {"": []}
+    for point in points:
+        turned = [f"{name} {point.settings[name]:g}" for name, value in plain.items() if point.settings[name] != value]
+        found.setdefault(", ".join(turned), []).append(point)
+    return found
 
 
 def _add_line(figure: Any, name: str, ends: tuple[list[float], list[float]], dash: str) -> None:

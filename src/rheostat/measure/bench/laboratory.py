@@ -23,7 +23,7 @@ from rheostat.measure.bench.judging import judged_rows, simple_models
 from rheostat.measure.bench.plan import Model, checked_configuration, identify, plain_of
 from rheostat.measure.bench.process import WorkError
 from rheostat.measure.bench.results import Surroundings, metrics_of
-from rheostat.measure.bench.session import Case, Found, Party, Texts, joined, take_turns
+from rheostat.measure.bench.session import Case, Found, Party, Texts, joined, take_more_turns, take_turns
 from rheostat.measure.probes import machine
 from rheostat.measure.probes.conditions import Conditions, ConditionsWatch, joined_conditions
 from rheostat.measure.probes.energy import energy_meter, idle_power
@@ -203,6 +203,8 @@ class Laboratory:
         both = [one for one in (party, other) if one is not None]
         with ConditionsWatch([one.process.pid for one in both]) as watch:
             take_turns(party, other, rounds, instruments.meter)
+            if rounds[-1] == self._method.rounds - 1 and self._method.most_rounds is not None:
+                take_more_turns(party, other, self._method.most_rounds, instruments.meter)
         for one in both:
             one.read_peaks()
         return watch.conditions
@@ -269,7 +271,7 @@ class Laboratory:
         return {
             **conditions.to_json(),
             "rounds": len(found.turns),
-            "rounds_of_sittings": [len(rounds) for rounds in self._method.rounds_of_sittings],
+            "sittings": self._method.sittings,
             "passes": len(found.turns[0]),
             "warmup": len(found.warmed["times"]),
             "torch_threads": found.loaded["threads"],

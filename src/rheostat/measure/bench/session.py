@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rheostat.core.comparison import CONFIDENCE
 from rheostat.core.efficiency import Energy
+from rheostat.core.statistics import fewest_values, paired_ratio
 from rheostat.core.traces import Trace
 from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.process import MeasuredProcess, WorkError
@@ -17,9 +19,10 @@ from rheostat.measure.probes.meter import EnergyMeter
 from rheostat.measure.probes.probe import DeviceMemory, PeakResidentMemory, Probe, ProcessorTime, ResidentMemory
 from rheostat.measure.probes.sampler import Sampler
 
-__all__ = ["Case", "Found", "Party", "Texts", "joined", "take_turns"]
+__all__ = ["Case", "Found", "Party", "Texts", "joined", "take_more_turns", "take_turns"]
 
 _INTERVAL = 0.01
+_KNOWN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +259,16 @@ def take_turns(party: Party, plain: Party | None, rounds: Sequence[int], meter: 
             seconds[id(one)] = _turn_of_plain(one) if one is plain else one.turn(meter)
         if plain is not None:
             party.found.ratios.append(seconds[id(party)] / seconds[id(plain)])
+
+
+def take_more_turns(party: Party, plain: Party | None, most: int, meter: EnergyMeter | None) -> None:
+    """Let two parties run in turn until their ratio is known, or ``most`` rounds of all sittings are over."""
+    earlier = [ratio for one in party.sittings[:-1] for ratio in one.ratios]
+    while plain is not None and len(ratios := [*earlier, *party.found.ratios]) < most:
+        found = paired_ratio(ratios, CONFIDENCE)
+        if len(ratios) >= fewest_values(CONFIDENCE) and found.high / found.low <= (1.0 + _KNOWN) ** 2:
+            return
+        take_turns(party, plain, [len(ratios)], meter)
 
 
 def joined(sittings: Sequence[Found]) -> Found:
