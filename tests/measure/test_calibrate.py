@@ -3,11 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from rheostat.bundle import load
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.core.profile import Profile
 from rheostat.core.text import TextData
 from rheostat.measure.calibrate import GRID, PARTIAL, CalibrationSettings, calibrate
+from rheostat.techniques import attach
 
 QUICK = CalibrationSettings(grid=(0.5, 1.0, 0.2), pairs=2, timing_texts=4, batch_size=4, continuation_tokens=4)
 
@@ -39,13 +39,15 @@ def test_a_classifier_s_profile(classifier, reviews):
 
 
 def test_a_profile_over_both_dials(classifier, reviews):
-    profile = calibrate(load(classifier.folder), reviews, replace(QUICK, grid=(1.0, 0.3), depths=(1,)))
+    classifier.handle.detach()
+    classifier.handle = attach(classifier.model, "tokens", "depth")
+    profile = calibrate(classifier, reviews, replace(QUICK, grid=(1.0, 0.3), depths=(1,)))
     blocks = float(classifier.model.config.num_hidden_layers)
     measured = [(point.settings["tokens"], point.settings["depth"]) for point in profile.points]
     assert measured == [(1.0, blocks), (0.3, blocks), (1.0, 1.0), (0.3, 1.0)]
     assert profile.points[2].macs_ratio == pytest.approx(blocks, rel=0.15)
     assert Profile.from_json(profile.to_json()) == profile
-    assert load(classifier.folder).predict(reviews.split("validation").texts[:2], speed=profile.range[1])
+    assert classifier.handle.settings == classifier.handle.neutral()
 
 
 def test_a_depth_that_is_no_choice_is_refused(classifier, reviews):

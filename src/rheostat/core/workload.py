@@ -106,8 +106,8 @@ class Method:
         rounds: How often the configuration and the plain model take turns; at least 3, and 8 for a verdict.
         sittings: The rounds are spread over so many sittings, each with processes of its own, 1 to 10: two processes
             that do the same, at two times, differ by more than the rounds of one of them.
-        most_rounds: Go on beyond ``rounds`` until the ratio is known to 2 % (half the width of its 99 % interval), but to
-            so many rounds at most; None stops at ``rounds``. The width decides, not where the ratio lies.
+        most_rounds: Go on beyond ``rounds`` until the ratio is known to 2 % (half the width of its 99 % interval), but
+            to so many rounds at most; None stops at ``rounds``. The width decides, not where the ratio lies.
         round_seconds: Least time of a turn; shorter requests are repeated within it.
         iterations: Least number of timed requests in all.
         warmup_requests: Most requests before timing; warm-up ends before where times have settled.
