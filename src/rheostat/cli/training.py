@@ -95,12 +95,13 @@ class FinetuneOptions(ColumnOptions):
         bool, typer.Option("--ordinary", help="Fine-tune the plain model, as the control of an experiment.")
     ] = False
     loss_on: Annotated[
-        LossName,
+        LossName | None,
         typer.Option(
             metavar="WHICH",
-            help="For causal-lm, the positions to learn from: survivors, all or continuation.",
+            help="For causal-lm, the positions to learn from: survivors (without), all or continuation; of prompts "
+            "with answers, always the answers.",
         ),
-    ] = LossName.SURVIVORS
+    ] = None
     choose: Annotated[
         ChoiceName, typer.Option(metavar="WHICH", help="Which epoch to keep: last, or best on validation.")
     ] = ChoiceName.LAST

@@ -28,6 +28,7 @@ from rheostat.train.data import load_data
 from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprint, make_examples
 from rheostat.train.losses import Loss, make_loss
 from rheostat.train.progress import ShowProgress
+from rheostat.train.prompts import prompt_notes
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
 from rheostat.train.validation import Validator, glance, history_of
@@ -79,7 +80,8 @@ def finetune(settings: FinetuneSettings) -> Path:
     """
     check_target(settings.out)
     data = _data(settings)
-    description = {**settings.to_json(), "train_data": fingerprint(data.split("train"))}
+    train = data.split("train")
+    description = {**settings.to_json(), "loss_on": settings.loss_for(train), "train_data": fingerprint(train)}
     if settings.resume and _is_complete(settings.out, description):
         return settings.out
     checkpoint = open_run(settings.out, description, resume=settings.resume)
@@ -147,7 +149,9 @@ def _length_notes(settings: FinetuneSettings, train: Examples, max_length: int) 
     notes = []
     if max_length < settings.max_length:
         notes.append(f"max_length is {max_length}, the most that the model can read, not {settings.max_length}.")
-    if settings.task == "causal-lm":
+    if settings.task == "causal-lm" and "answer" in train.rows[0]:
+        notes += prompt_notes(len(train.rows), train.texts, train.truncated, max_length)
+    elif settings.task == "causal-lm":
         notes.append(f"{train.texts} train texts make {len(train.rows)} chunks of {max_length} tokens.")
     elif train.truncated:
         cut = f"{train.truncated} of {train.texts} train texts"
@@ -225,7 +229,7 @@ class _AdjustableTrainer(Trainer):
 def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator | None]:
     settings, collator = run.settings, Collator(run.loaded.tokenizer)
     folder = checkpoints_folder(settings.out)
-    loss = make_loss(settings.task, settings.loss_on, handle)
+    loss = make_loss(settings.task, settings.loss_for(run.data.split("train")), handle)
     # The Trainer takes anything with a length and an index.
     rows: Any = ShuffledRows(run.train.rows, settings.batch_size, settings.seed)
     trainer = _AdjustableTrainer(

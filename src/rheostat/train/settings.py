@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from rheostat.core.errors import SettingError
 from rheostat.core.names import suggest
-from rheostat.core.text import Task, TextData
+from rheostat.core.text import Split, Task, TextData
 from rheostat.techniques import Technique, TokenPruning
 from rheostat.train.data import USUAL_COLUMNS, Columns
 
@@ -56,7 +56,8 @@ class FinetuneSettings:
         keep_high: Upper end of the keep rates, in (0, 1].
         adjustable: False fine-tunes the plain model at keep rate 1, as the control of an experiment.
         lora: Rank of LoRA adapters, which are merged into the weights at the end; None trains all weights.
-        loss_on: For causal-lm, which positions are learnt from.
+        loss_on: For causal-lm, which positions are learnt from; None for survivors, or, where the data are prompts with
+            answers, for their answers, which are continuations.
         choose: Keep the weights of the last epoch, or of the one that is best on validation.
         gradient_checkpointing: Save memory by computing activations twice.
         save_minutes: Write a checkpoint after so many minutes, and after every epoch.
@@ -88,7 +89,7 @@ class FinetuneSettings:
     keep_high: float = 1.0
     adjustable: bool = True
     lora: int | None = None
-    loss_on: LossOn = "survivors"
+    loss_on: LossOn | None = None
     choose: Choice = "last"
     gradient_checkpointing: bool = False
     save_minutes: float = 5.0
@@ -97,7 +98,8 @@ class FinetuneSettings:
         """Refuse unfit settings, and turn ``out`` into a path."""
         object.__setattr__(self, "out", Path(self.out))
         for name, options in {"task": Task, "loss_on": LossOn, "choose": Choice}.items():
-            _check_choice(name, getattr(self, name), get_args(options))
+            if name != "loss_on" or self.loss_on is not None:
+                _check_choice(name, getattr(self, name), get_args(options))
         for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "seed": 0}.items():
             _check_whole(name, getattr(self, name), least)
         for name in ("limit", "lora"):
@@ -117,6 +119,23 @@ class FinetuneSettings:
             return 1.0, 1.0
         low = self.keep_low if self.keep_low is not None else (_KEEP_LOW if self.lora is None else _KEEP_LOW_LORA)
         return low, self.keep_high
+
+    def loss_for(self, train: Split) -> LossOn:
+        """Return which positions are learnt from.
+
+        Raises:
+            SettingError: If the data are prompts with answers, and other positions or gradient checkpointing is set.
+        """
+        if self.task != "causal-lm" or train.pairs is None:
+            return self.loss_on or "survivors"
+        if self.loss_on in ("survivors", "all"):
+            raise SettingError(
+                "Of prompts with answers, the answers are learnt from.",
+                given=f"loss_on={self.loss_on!r}",
+                mend="Leave loss_on out, or give running text.",
+            )
+        self._check_cache("continuation")
+        return "continuation"
 
     def to_json(self) -> dict[str, Any]:
         """Return what the run learns from, as plain data."""
@@ -139,9 +158,12 @@ class FinetuneSettings:
     def _check_together(self) -> None:
         if isinstance(self.data, TextData) and self.data.task != self.task:
             raise SettingError("The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}")
-        if self.loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
+        self._check_cache(self.loss_on)
+
+    def _check_cache(self, loss_on: LossOn | None) -> None:
+        if loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
             raise SettingError(
-                "Learning from continuations needs the key-value cache, not gradient checkpointing.",
+                "Learning from continuations and answers needs the key-value cache, not gradient checkpointing.",
                 given="loss_on='continuation' and gradient_checkpointing=True",
                 mend="Use loss_on='survivors', or smaller batches instead of gradient checkpointing.",
             )
