@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from rheostat.bundle import load, read_manifest
 from rheostat.core.errors import BundleError, SettingError, TrainingError
+from rheostat.core.text import Split, TextData
 from rheostat.train import checkpoints
 from rheostat.train import finetune as finetuning
 from rheostat.train.finetune import FinetuneSettings, TrainingInterrupted, finetune
@@ -114,7 +115,8 @@ def test_the_bundle_says_how_it_was_made(settings: FinetuneSettings) -> None:
     assert training["epoch_kept"] == "2 of 2 (last)"
     assert training["steps"] == 4
     assert [entry["epoch"] for entry in training["validation"]] == [1, 2]
-    assert set(training["validation"][0]) == {"epoch", "1", "0.5"}
+    assert set(training["validation"][0]) == {"epoch", "step", "1", "0.5"}
+    assert sum(values["steps"] for values in training["loss_by_keep_rate"].values()) == 4
     card = (settings.out / "README.md").read_text()
     assert "the keep rate was drawn from U(0.02, 1)." in card
     assert "16 of 24 train rows were sampled (seed 0)." in card
@@ -378,7 +380,7 @@ def test_the_best_epoch_is_kept_if_wanted(
 def test_the_best_epoch_needs_validation(settings: FinetuneSettings) -> None:
     data = make_data()
     alone = replace(data, splits={"train": data.split("train")})
-    with pytest.raises(SettingError, match="chosen on validation data"):
+    with pytest.raises(SettingError, match="chosen, and patience lost, on validation data"):
         finetune(replace(settings, data=alone, choose="best"))
     assert read_manifest(finetune(replace(settings, data=alone, epochs=1, resume=True)))["training"]["validation"] == []
 
@@ -417,6 +419,37 @@ def test_a_language_model_learns_in_every_way(writing: FinetuneSettings, loss_on
     assert history[-1]["1"]["loss"] < history[0]["1"]["loss"]
     assert isinstance(load(folder).generate("w1 w2 w3", tokens=0.5, max_new_tokens=3), str)
     assert any("chunks of 16 tokens" in note for note in read_manifest(folder)["notes"])
+
+
+def test_answers_are_learnt_after_pruned_prompts(writing: FinetuneSettings) -> None:
+    # The answer is the third word of the prompt: other positions say nothing.
+    texts = [f"w{n} w{n + 1} w{n % 5 + 50} w9" for n in range(40)]
+    split = Split(texts, [text.split()[2] for text in texts])
+    data = TextData({"train": split, "validation": split.take(range(8))}, "causal-lm")
+    folder = finetune(replace(writing, data=data, epochs=10, learning_rate=1e-2, recipe=Uniform(0.5)))
+    training = read_manifest(folder)["training"]
+    assert training["settings"]["loss_on"] == "continuation"
+    assert training["validation"][-1]["1"]["loss"] < 0.5 * training["validation"][0]["1"]["loss"]
+    bundle = load(folder)
+    written = bundle.generate(texts[:5], max_new_tokens=1)
+    assert sum(word.strip() == answer for word, answer in zip(written, split.pairs, strict=False)) >= 4
+    assert isinstance(bundle.generate(texts[0], tokens=0.5, max_new_tokens=3), str)
+
+
+def test_answers_need_their_own_loss_and_the_cache(writing: FinetuneSettings) -> None:
+    data = TextData({"train": Split(["w1 w2"] * 12, ["w3"] * 12)}, "causal-lm")
+    with pytest.raises(SettingError, match="the answers are learnt from. Given: loss_on='all'"):
+        finetune(replace(writing, data=data, loss_on="all"))
+    with pytest.raises(SettingError, match="needs the key-value cache"):
+        finetune(replace(writing, data=data, gradient_checkpointing=True))
+
+
+def test_what_prompts_lose_is_told(writing: FinetuneSettings) -> None:
+    texts = ["w1 w2"] * 8 + ["w1 " * 30] * 4
+    data = TextData({"train": Split(texts, ["w3"] * 11 + ["w3 " * 40])}, "causal-lm")
+    notes = read_manifest(finetune(replace(writing, data=data)))["notes"]
+    assert "1 of 12 train rows were left out: no prompt fits beside their answers." in notes
+    assert "3 of 11 train prompts lost their beginning: with its answer, one has 16 tokens." in notes
 
 
 def test_gradient_checkpointing_changes_no_weights(writing: FinetuneSettings, tmp_path: Path) -> None:

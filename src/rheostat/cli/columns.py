@@ -28,6 +28,15 @@ class ColumnOptions(JsonOption):
         str | None,
         typer.Option(metavar="NAME", help="Column that says train, validation or test; without, split."),
     ] = None
+    prompt_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For causal-lm, column of the prompts; without, prompt.")
+    ] = None
+    answer_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For causal-lm, column of the answers; without, answer.")
+    ] = None
+    messages_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For causal-lm, column of the chats; without, messages.")
+    ] = None
 
 
 def given_columns(options: ColumnOptions) -> dict[str, str]:
@@ -37,5 +46,8 @@ def given_columns(options: ColumnOptions) -> dict[str, str]:
         "text_pair": options.pair_column,
         "label": options.label_column,
         "split": options.split_column,
+        "prompt": options.prompt_column,
+        "answer": options.answer_column,
+        "messages": options.messages_column,
     }
     return {name: column for name, column in named.items() if column is not None}

@@ -30,6 +30,7 @@ __all__ = [
     "finetune",
     "finetune_settings",
     "hardware",
+    "is_main_process",
     "load_bundle",
     "load_data",
     "predict",
@@ -73,6 +74,13 @@ def finetune_settings(settings: Mapping[str, Any], columns: Mapping[str, Any]) -
     rest = {key: value for key, value in settings.items() if key not in ("recipe", "recipe_changes")}
     made = FinetuneSettings(**rest, recipe=None if name is None else read_recipe(name), columns=Columns(**columns))
     return replace(made, recipe=with_changes(made.chosen_recipe, changes)) if changes else made
+
+
+def is_main_process() -> bool:
+    """Say whether this process prints: of several that trained together, one does."""
+    from rheostat.train.together import is_main
+
+    return is_main()
 
 
 def calibrate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +20,11 @@ class Split:
     """The rows of one split, column by column; every column has one entry a row.
 
     Args:
-        texts: The texts.
-        pairs: The second text of each row where the task is about pairs, else None.
+        texts: The texts; the prompts, where a language model is to give answers.
+        pairs: The second text of each row where the task is about pairs, or the answers to the prompts, else None.
         labels: Label ids that index ``TextData.label_names``, or None where there are no labels.
+        chats: Where the prompts are conversations, the messages of each, ``role`` and ``content``, without the answer;
+            ``texts`` holds what they say, line by line.
 
     Raises:
         DataError: If the columns differ in length.
@@ -31,9 +33,10 @@ class Split:
     texts: list[str]
     pairs: list[str] | None = None
     labels: list[int] | None = None
+    chats: list[list[Mapping[str, str]]] | None = None
 
     def __post_init__(self) -> None:
-        columns = {"texts": self.texts, "pairs": self.pairs, "labels": self.labels}
+        columns = {"texts": self.texts, "pairs": self.pairs, "labels": self.labels, "chats": self.chats}
         lengths = {name: len(column) for name, column in columns.items() if column is not None}
         if len(set(lengths.values())) > 1:
             raise DataError("Every column of a split has one entry a row.", given=lengths)
@@ -53,6 +56,7 @@ class Split:
             texts=[self.texts[row] for row in order],
             pairs=None if self.pairs is None else [self.pairs[row] for row in order],
             labels=None if self.labels is None else [self.labels[row] for row in order],
+            chats=None if self.chats is None else [self.chats[row] for row in order],
         )
 
 

@@ -58,7 +58,8 @@ def windows(bundle: Any, split: Split, length: int, count: int) -> torch.Tensor:
     start = _beginning(bundle.tokenizer)
     body = length - len(start)
     found: list[list[int]] = []
-    for text in split.texts:
+    answers = split.pairs or [""] * len(split)
+    for text in map("".join, zip(split.texts, answers, strict=True)):
         # Hardly any token is longer than 40 characters on average: no need to read a whole book for a few
         # windows.
         part = text[: (count - len(found)) * length * 40]

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from rheostat.core.errors import DataError, SettingError
 from rheostat.core.names import suggest
 from rheostat.core.text import Split, Task, TextData
+from rheostat.train.dialogues import prompted_rows
 from rheostat.train.formats import Table, read_table
 from rheostat.train.labels import encode_labels, is_missing
 from rheostat.train.sampling import hold_out, stratified_sample
@@ -41,12 +42,20 @@ class Columns:
         text_pair: The second text of a pair; None takes the column ``text_pair`` where there is one.
         label: The class; not needed for causal-lm.
         split: The split of each row; where the usual column ``split`` is missing, splits are made.
+        prompt: For causal-lm, the prompts that ``answer`` answers; None takes the column ``prompt`` where there is no
+            column of texts.
+        answer: The answers; None takes the column ``answer``.
+        messages: For causal-lm, chats: each a list of objects with ``role`` and ``content``; None takes the column
+            ``messages`` where there is neither text nor prompts.
     """
 
     text: str = "text"
     text_pair: str | None = None
     label: str = "label"
     split: str = "split"
+    prompt: str | None = None
+    answer: str | None = None
+    messages: str | None = None
 
 
 USUAL_COLUMNS = Columns()
@@ -68,7 +77,7 @@ def load_data(
 
     Args:
         path: A .parquet, .csv or .jsonl file, or a folder written by datasets' ``save_to_disk``.
-        task: ``"classification"`` or ``"causal-lm"`` (reads the text column alone).
+        task: ``"classification"`` or ``"causal-lm"`` (reads running text, or prompts and answers, or chats).
         columns: The names of the columns.
         seed: Chooses which rows are held out and sampled.
         limit: Keep a stratified sample of so many train rows (at least 10), taken after validation was held
@@ -88,8 +97,12 @@ def load_data(
     """
     _check_settings(task, columns, limit)
     table = read_table(Path(path))
-    rows, kept, names = _rows(table, task, columns)
-    notes = _note_dropped(table.length - len(kept), table.length)
+    prompted = prompted_rows(table, columns) if task == "causal-lm" else None
+    if prompted is None:
+        rows, kept, names = _rows(table, task, columns)
+        notes = _note_dropped(table.length - len(kept), table.length)
+    else:
+        rows, kept, names, notes = prompted.split, prompted.kept, None, [*prompted.notes]
     split_of = _split_of(table, columns)
     splits = {"train": rows} if split_of is None else _grouped(rows, [split_of[row] for row in kept])
     _check_splits(splits, task, names)

@@ -15,6 +15,7 @@ from rheostat.core.errors import DataError
 from rheostat.core.text import Split, Task
 from rheostat.models.texts import encode_texts, pad_rows
 from rheostat.train.losses import IGNORED
+from rheostat.train.prompts import pad_prompts, prompt_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,14 +30,17 @@ class Examples:
     """Rows ready to be batched.
 
     Attributes:
-        rows: ``input_ids`` and what else the model reads, and ``label`` for classification.
+        rows: ``input_ids`` and what else the model reads, and ``label`` for classification; of a prompt with an
+            answer, ``input_ids`` are the prompt's and ``answer`` the answer's.
         texts: How many texts they were made from.
         truncated: How many of those were longer than the limit and were cut.
+        left_out: How many are no rows, because their answers are longer than the limit.
     """
 
     rows: list[dict[str, Any]]
     texts: int
     truncated: int = 0
+    left_out: int = 0
 
 
 @final
@@ -76,7 +80,7 @@ class ShuffledRows:
         self._order = [*chain.from_iterable(batches), *by_length[whole:]]
 
     def _length(self, row: int) -> int:
-        return len(self._rows[row]["input_ids"])
+        return len(self._rows[row]["input_ids"]) + len(self._rows[row].get("answer", ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,13 @@ class Collator:
     tokenizer: PreTrainedTokenizerBase
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return a batch with ``labels``: class ids, or token ids with `IGNORED` in place of padding."""
+        """Return a batch with ``labels``: class ids, or token ids with `IGNORED` in place of padding.
+
+        Prompts with answers are padded on the left, ``answer_ids`` and ``labels``, ``[batch, longest answer]``, on the
+        right.
+        """
+        if "answer" in rows[0]:
+            return pad_prompts(rows)
         batch = pad_rows(self.tokenizer, [{k: v for k, v in row.items() if k != "label"} for row in rows])
         if "label" in rows[0]:
             return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
@@ -98,17 +108,20 @@ class Collator:
 
 
 def make_examples(tokenizer: PreTrainedTokenizerBase, split: Split, task: Task, max_length: int) -> Examples:
-    """Turn a split into rows: one a text for classification, chunks of running text for causal-lm.
+    """Turn a split into rows: one a text or a prompt, chunks of running text for causal-lm without answers.
 
     Args:
         tokenizer: The model's tokenizer.
         split: The texts.
         task: What they are for.
-        max_length: Tokens of a row, special ones included: at most for classification, exactly for causal-lm.
+        max_length: Tokens of a row, special ones included: exactly in chunks, else at most.
 
     Raises:
-        DataError: If the texts are too short for a single chunk.
+        DataError: If the texts are too short for a single chunk, or every answer is too long.
     """
+    if task == "causal-lm" and split.pairs is not None:
+        rows, cut = prompt_rows(tokenizer, split, max_length)
+        return Examples(rows, len(split), cut, len(split) - len(rows))
     if task == "causal-lm":
         return _chunks(tokenizer, split.texts, max_length)
     encoded = encode_texts(tokenizer, split.texts, split.pairs, max_length)
@@ -122,6 +135,8 @@ def fingerprint(split: Split) -> str:
     digest = hashlib.sha256()
     for row in zip(split.texts, split.pairs or split.texts, split.labels or [0] * len(split), strict=True):
         digest.update(repr(row).encode())
+    if split.chats is not None:
+        digest.update(repr([[(said["role"], said["content"]) for said in chat] for chat in split.chats]).encode())
     return digest.hexdigest()[:16]
 
 

@@ -14,6 +14,7 @@ from rheostat.techniques import Handle
 from rheostat.techniques.depths import outputs_at_depths
 from rheostat.train.losses import IGNORED, Batch, ContinuationLoss, Loss, LossValue
 from rheostat.train.recipes import Moment, Pass, Recipe
+from rheostat.train.together import processes
 
 __all__ = ["Learner", "distillation"]
 
@@ -40,6 +41,12 @@ class Learner:
                 "Sub-models of several depths learn in one forward, not through a key-value cache.",
                 given=f"recipe '{recipe.name}' with loss_on='continuation'",
                 mend="Use loss_on='survivors' or 'all'.",
+            )
+        if processes() > 1 and any(one.depths for one in self.passes(0, 0, 1)):
+            raise SettingError(
+                "Sub-models of several depths learn in one process.",
+                given=f"recipe '{recipe.name}' in {processes()} processes",
+                mend="Start one process, or use another recipe.",
             )
         self._remembered: LossValue | None = None
 

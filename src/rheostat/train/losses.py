@@ -105,10 +105,11 @@ class SurvivorLoss(Loss):
 
 @final
 class ContinuationLoss(Loss):
-    """Next-token cross-entropy of the second half of each chunk, after its first half was read under pruning.
+    """Next-token cross-entropy of what follows a prompt that was read under pruning.
 
-    The first half fills the key-value cache at the dial settings in force; the second half follows at the
-    neutral setting, as generated tokens do. So nobody's survival depends on what comes later.
+    The prompt fills the key-value cache at the dial settings in force; what follows is read at the neutral setting,
+    as generated tokens are. So nobody's survival depends on what comes later. Of a chunk of running text, the first
+    half is the prompt.
 
     Args:
         handle: The handle of the model, whose dials are set.
@@ -118,19 +119,35 @@ class ContinuationLoss(Loss):
         self._handle = handle
 
     def __call__(self, model: Any, batch: Batch) -> LossValue:
-        """Return the loss of a batch; ``labels`` as for `AllLoss`, no padding."""
-        ids, mask = batch["input_ids"], batch["attention_mask"]
-        half = ids.shape[1] // 2
-        prompt = model(input_ids=ids[:, :half], attention_mask=mask[:, :half], use_cache=True, logits_to_keep=1)
+        """Return the loss of a batch.
+
+        Args:
+            model: The model.
+            batch: Prompts in ``input_ids`` and ``attention_mask``, padded on the left, with ``answer_ids`` and
+                ``labels`` (`IGNORED` in place of padding), padded on the right; or, without ``answer_ids``, chunks
+                with ``labels`` as for `AllLoss` and no padding.
+        """
+        ids, mask, labels = batch["input_ids"], batch["attention_mask"], batch["labels"]
+        if "answer_ids" in batch:
+            answer = batch["answer_ids"]
+        else:
+            half = ids.shape[1] // 2
+            ids, mask, answer, labels = ids[:, :half], mask[:, :half], ids[:, half:], labels[:, half:]
+        # Padding behind an answer counts as real: no token before it sees it.
+        whole = torch.cat([mask, mask.new_ones(answer.shape)], dim=1)
+        positions = (whole.cumsum(1) - 1).clamp(min=0)
+        read, length = {"use_cache": True}, ids.shape[1]
+        prompt = model(input_ids=ids, attention_mask=mask, position_ids=positions[:, :length], logits_to_keep=1, **read)
         with self._handle.at(protect=None, **self._handle.neutral()):
             rest = model(
-                input_ids=ids[:, half:],
-                attention_mask=mask,
+                input_ids=answer,
+                attention_mask=whole,
+                position_ids=positions[:, length:],
                 past_key_values=prompt.past_key_values,
-                use_cache=True,
+                **read,
             )
         logits = torch.cat([prompt.logits, rest.logits[:, :-1]], dim=1)
-        return _cross_entropy(logits.flatten(0, 1), batch["labels"][:, half:].flatten())
+        return _cross_entropy(logits.flatten(0, 1), labels.flatten())
 
 
 def make_loss(task: Task, loss_on: LossOn, handle: Handle) -> Loss:

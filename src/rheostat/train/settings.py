@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args
 
 from rheostat.core.errors import SettingError
 from rheostat.core.names import suggest
-from rheostat.core.text import Task, TextData
+from rheostat.core.text import Split, Task, TextData
 from rheostat.techniques import Technique, TokenPruning
 from rheostat.train.data import USUAL_COLUMNS, Columns
 from rheostat.train.recipes import Recipe, Uniform
 
-__all__ = ["Choice", "FinetuneSettings", "LossOn"]
+__all__ = ["Choice", "FinetuneSettings", "LossOn", "Tracker", "TrainingPrecision"]
 
 LossOn = Literal["survivors", "all", "continuation"]
 """Which positions a language model learns from; see docs/decisions/0003-causal-lm-loss.md."""
@@ -22,9 +22,17 @@ LossOn = Literal["survivors", "all", "continuation"]
 Choice = Literal["last", "best"]
 """Which epoch's weights are kept."""
 
+TrainingPrecision = Literal["fp32", "bf16", "fp16"]
+"""What a step is computed in; the weights stay in float32."""
+
+Tracker = Literal["mlflow", "trackio"]
+"""Where the log goes, too."""
+
+_CHOICES = {"task": Task, "loss_on": LossOn, "choose": Choice, "precision": TrainingPrecision, "track": Tracker}
+_OPTIONAL = ("loss_on", "track", "max_minutes")
 _KEEP_LOW_LORA = 0.5
 # Where a run reads and writes does not change what it learns.
-_NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes")
+_NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes", "track")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class FinetuneSettings:
         epochs: Passes over the training data, at least 1.
         max_length: Most tokens of a text, or the tokens of a chunk for causal-lm; the model's own limit
             holds, too.
-        batch_size: Rows in an optimisation step.
+        batch_size: Rows in a batch of one process.
         learning_rate: Highest learning rate of AdamW.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps in which the learning rate rises, in [0, 1); then it falls linearly to 0.
@@ -55,10 +63,18 @@ class FinetuneSettings:
         recipe: How the model becomes robust at every speed; see `rheostat.train.recipes`. None for the paper's: a
             keep rate from U(0.02, 1) at every step, from U(0.5, 1) with LoRA.
         lora: Rank of LoRA adapters, which are merged into the weights at the end; None trains all weights.
-        loss_on: For causal-lm, which positions are learnt from.
+        loss_on: For causal-lm, which positions are learnt from; None for survivors, or, where the data are prompts with
+            answers, for their answers, which are continuations.
         choose: Keep the weights of the last epoch, or of the one that is best on validation.
         gradient_checkpointing: Save memory by computing activations twice.
         save_minutes: Write a checkpoint after so many minutes, and after every epoch.
+        accumulate: Batches in an optimisation step: memory for one of them, the result of all in one.
+        precision: What a step is computed in: ``"bf16"`` or ``"fp16"`` is mixed precision, of float32 weights.
+        patience: Stop after so many looks at the validation split without a better one; None never stops.
+        evaluate_steps: Look at the validation split after so many steps, and at the end; None after every epoch.
+        max_minutes: Stop when the steps have taken so long, with the learning rate at 0 by then; see
+            `rheostat.train.endings.TimeBudget`. ``epochs`` is the most, as before.
+        track: Send the log to ``"mlflow"`` or ``"trackio"``, too.
 
     Raises:
         SettingError: If a setting is unfit.
@@ -85,23 +101,31 @@ class FinetuneSettings:
     resume: bool = False
     recipe: Recipe | None = None
     lora: int | None = None
-    loss_on: LossOn = "survivors"
+    loss_on: LossOn | None = None
     choose: Choice = "last"
     gradient_checkpointing: bool = False
     save_minutes: float = 5.0
+    accumulate: int = 1
+    precision: TrainingPrecision = "fp32"
+    patience: int | None = None
+    evaluate_steps: int | None = None
+    max_minutes: float | None = None
+    track: Tracker | None = None
 
     def __post_init__(self) -> None:
         """Refuse unfit settings, and turn ``out`` into a path."""
         object.__setattr__(self, "out", Path(self.out))
-        for name, options in {"task": Task, "loss_on": LossOn, "choose": Choice}.items():
-            _check_choice(name, getattr(self, name), get_args(options))
-        for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "seed": 0}.items():
+        for name, options in _CHOICES.items():
+            if name not in _OPTIONAL or getattr(self, name) is not None:
+                _check_choice(name, getattr(self, name), get_args(options))
+        for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "accumulate": 1, "seed": 0}.items():
             _check_whole(name, getattr(self, name), least)
-        for name in ("limit", "lora"):
+        for name in ("limit", "lora", "patience", "evaluate_steps"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 1)
-        for name in ("learning_rate", "save_minutes"):
-            _check_number(name, getattr(self, name), above=0.0)
+        for name in ("learning_rate", "save_minutes", "max_minutes"):
+            if name not in _OPTIONAL or getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), above=0.0)
         _check_number("weight_decay", self.weight_decay, least=0.0)
         _check_number("warmup", self.warmup, least=0.0, below=1.0)
         if self.recipe is not None and not isinstance(self.recipe, Recipe):
@@ -115,6 +139,28 @@ class FinetuneSettings:
             return self.recipe
         return Uniform() if self.lora is None else Uniform(_KEEP_LOW_LORA)
 
+    @property
+    def judges(self) -> bool:
+        """Whether the validation split decides something, so that there has to be one."""
+        return self.choose == "best" or self.patience is not None
+
+    def loss_for(self, train: Split) -> LossOn:
+        """Return which positions are learnt from.
+
+        Raises:
+            SettingError: If the data are prompts with answers, and other positions or gradient checkpointing is set.
+        """
+        if self.task != "causal-lm" or train.pairs is None:
+            return self.loss_on or "survivors"
+        if self.loss_on in ("survivors", "all"):
+            raise SettingError(
+                "Of prompts with answers, the answers are learnt from.",
+                given=f"loss_on={self.loss_on!r}",
+                mend="Leave loss_on out, or give running text.",
+            )
+        self._check_cache("continuation")
+        return "continuation"
+
     def to_json(self) -> dict[str, Any]:
         """Return what the run learns from, as plain data."""
         plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
@@ -125,9 +171,12 @@ class FinetuneSettings:
     def _check_together(self) -> None:
         if isinstance(self.data, TextData) and self.data.task != self.task:
             raise SettingError("The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}")
-        if self.loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
+        self._check_cache(self.loss_on)
+
+    def _check_cache(self, loss_on: LossOn | None) -> None:
+        if loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
             raise SettingError(
-                "Learning from continuations needs the key-value cache, not gradient checkpointing.",
+                "Learning from continuations and answers needs the key-value cache, not gradient checkpointing.",
                 given="loss_on='continuation' and gradient_checkpointing=True",
                 mend="Use loss_on='survivors', or smaller batches instead of gradient checkpointing.",
             )
