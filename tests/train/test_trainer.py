@@ -250,7 +250,7 @@ def test_a_checkpoint_of_other_settings_is_refused(watched: Watched, make: Make,
         {"patience": 3},
         {"evaluate_steps": 5},
         {"max_minutes": 1.0},
-        {"keep_low": 0.5},
+        {"recipe": Uniform(0.5)},
     ]
     for change in changes:
         with pytest.raises(ValueError, match=f"settings it began with. Given: {next(iter(change))} was"):
