@@ -30,7 +30,7 @@ def launch(folder: Path, model: Path, data: Path, *options: str) -> subprocess.C
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     quiet = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     what = ["--model", str(model), "--data", str(data), "--out", str(folder), "--json"]
-    how = ["--epochs", "2", "--max-length", "16", "--learning-rate", "1e-3", "--batch-size", "4", *options]
+    how = ["--epochs", "2", "--max-length", "48", "--learning-rate", "1e-3", "--batch-size", "4", *options]
     root = Path(__file__).parents[2]
     paths = os.pathsep.join([str(root / "src"), str(root)])
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
@@ -51,7 +51,7 @@ def write(path: Path, data: Any, **columns: Any) -> Path:
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    data = write(tmp_path / "data.jsonl", make_data(rows=32))
+    data = write(tmp_path / "data.jsonl", make_data(rows=32, words=40))
     done = launch(tmp_path / "two", model, data, "--evaluate-steps", "3", "--choose", "best", "--max-minutes", "30")
     assert done.returncode == 0, done.stderr
     # One document: the other process prints nothing.
@@ -63,7 +63,7 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) 
             data,
             tmp_path / "one",
             epochs=2,
-            max_length=16,
+            max_length=48,
             learning_rate=1e-3,
             batch_size=8,
             evaluate_steps=3,
@@ -89,15 +89,21 @@ def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) 
 @pytest.mark.slow
 def test_answers_of_unlike_lengths_weigh_the_same_in_two_processes(tmp_path: Path) -> None:
     model = save_tiny(tmp_path / "model", "causal-lm")
+    answers = [" ".join(f"w{n + at}" for at in range(1 + n % 6)) for n in range(36)]
+    # 32 rows are four steps: a last one that is not full would be filled up with rows of the first, in two processes.
     rows = [
-        {"prompt": f"w{n} w{n + 3}", "answer": " ".join(f"w{n + at}" for at in range(1 + n % 6)), "split": "train"}
-        for n in range(36)
+        {
+            "prompt": " ".join(f"w{7 * n * at % 91}" for at in range(20 + n % 9)),
+            "answer": answer,
+            "split": "train" if n < 32 else "validation",
+        }
+        for n, answer in enumerate(answers)
     ]
     data = tmp_path / "data.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = launch(tmp_path / "two", model, data, "--task", "causal-lm")
     assert done.returncode == 0, done.stderr
-    settings = FinetuneSettings(model, data, tmp_path / "one", "causal-lm", epochs=2, max_length=16, batch_size=8)
+    settings = FinetuneSettings(model, data, tmp_path / "one", "causal-lm", epochs=2, max_length=48, batch_size=8)
     one = finetune(replace(settings, learning_rate=1e-3))
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, tmp_path / "two"))
     for name, weight in ours.items():

@@ -21,6 +21,7 @@ from rheostat.train import checkpoints
 from rheostat.train import finetune as finetuning
 from rheostat.train.endings import TimeBudget
 from rheostat.train.finetune import FinetuneSettings, finetune
+from rheostat.train.recipes import Uniform
 from tests.saved import make_data, save_tiny
 
 Make = Callable[..., FinetuneSettings]
@@ -87,16 +88,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def make(models: dict[str, Path], tmp_path: Path) -> Make:
     def settings(name: str, **changes: Any) -> FinetuneSettings:
         task = changes.get("task", "classification")
-        data = make_data() if task == "classification" else answers()
-        usual = {"epochs": 3, "max_length": 16, "batch_size": 4, "learning_rate": 1e-3, "save_minutes": 1e-9}
+        data = make_data(words=24) if task == "classification" else answers()
+        usual = {"epochs": 3, "max_length": 24, "batch_size": 4, "learning_rate": 1e-3, "save_minutes": 1e-9}
         return FinetuneSettings(models[task], data, tmp_path / name, **{**usual, **changes})
 
     return settings
 
 
 def answers() -> TextData:
-    """Prompts with answers of one to five words."""
-    texts = [f"w{n} w{n + 3} w{n % 7}" for n in range(24)]
+    """Prompts long enough to be pruned, with answers of one to five words."""
+    texts = [" ".join(f"w{7 * n * at % 91}" for at in range(14 + n % 5)) for n in range(24)]
     split = Split(texts, [" ".join(f"w{n + at}" for at in range(1 + n % 5)) for n in range(24)])
     return TextData({"train": split, "validation": split.take(range(6))}, "causal-lm")
 
