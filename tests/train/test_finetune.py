@@ -113,7 +113,8 @@ def test_the_bundle_says_how_it_was_made(settings: FinetuneSettings) -> None:
     assert training["epoch_kept"] == "2 of 2 (last)"
     assert training["steps"] == 4
     assert [entry["epoch"] for entry in training["validation"]] == [1, 2]
-    assert set(training["validation"][0]) == {"epoch", "1", "0.5"}
+    assert set(training["validation"][0]) == {"epoch", "step", "1", "0.5"}
+    assert sum(values["steps"] for values in training["loss_by_keep_rate"].values()) == 4
     card = (settings.out / "README.md").read_text()
     assert "the keep rate was drawn from U(0.02, 1)." in card
     assert "16 of 24 train rows were sampled (seed 0)." in card
@@ -377,7 +378,7 @@ def test_the_best_epoch_is_kept_if_wanted(
 def test_the_best_epoch_needs_validation(settings: FinetuneSettings) -> None:
     data = make_data()
     alone = replace(data, splits={"train": data.split("train")})
-    with pytest.raises(SettingError, match="chosen on validation data"):
+    with pytest.raises(SettingError, match="chosen, and patience lost, on validation data"):
         finetune(replace(settings, data=alone, choose="best"))
     assert read_manifest(finetune(replace(settings, data=alone, epochs=1, resume=True)))["training"]["validation"] == []
 

@@ -85,7 +85,7 @@ def _validation(history: Sequence[Mapping[str, Any]]) -> str:
         f"| {entry['epoch']} | {rate} | {values['loss']:.4f} | {values['accuracy']:.4f} |\n"
         for entry in history
         for rate, values in entry.items()
-        if rate != "epoch"
+        if rate not in ("epoch", "step")
     ]
     return "\n| epoch | tokens | validation loss | validation accuracy |\n|---|---|---|---|\n" + "".join(lines)
 

@@ -27,6 +27,7 @@ __all__ = [
     "families",
     "finetune",
     "hardware",
+    "is_main_process",
     "load_bundle",
     "load_data",
     "predict",
@@ -60,6 +61,13 @@ def finetune(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
     from rheostat.train.finetune import finetune as train
 
     return train(FinetuneSettings(**settings, columns=Columns(**columns)))
+
+
+def is_main_process() -> bool:
+    """Say whether this process prints: of several that trained together, one does."""
+    from rheostat.train.together import is_main
+
+    return is_main()
 
 
 def calibrate(

@@ -23,6 +23,7 @@ __all__ = ["COMMANDS"]
 _BY_NAME = (
     "task", "limit", "epochs", "max_length", "batch_size", "learning_rate", "weight_decay", "warmup", "seed",
     "resume", "keep_low", "keep_high", "lora", "loss_on", "choose", "gradient_checkpointing", "save_minutes",
+    "accumulate", "precision", "patience", "evaluate_steps", "max_minutes", "track",
 )  # fmt: skip
 
 
@@ -46,6 +47,21 @@ class ChoiceName(enum.StrEnum):
 
     LAST = "last"
     BEST = "best"
+
+
+class PrecisionName(enum.StrEnum):
+    """What a step is computed in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class TrackerName(enum.StrEnum):
+    """Where the log goes, too."""
+
+    MLFLOW = "mlflow"
+    TRACKIO = "trackio"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +88,7 @@ class FinetuneOptions(ColumnOptions):
     ] = TaskName.CLASSIFICATION
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the training data.")] = 5
     max_length: Annotated[int, typer.Option(metavar="N", help="Tokens that are read of a text.")] = 256
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Rows in an optimisation step.")] = 8
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Rows in a batch of one process.")] = 8
     learning_rate: Annotated[float, typer.Option(metavar="X", help="Highest learning rate.")] = 4e-5
     weight_decay: Annotated[float, typer.Option(metavar="X", help="AdamW's weight decay.")] = 0.01
     warmup: Annotated[
@@ -109,11 +125,31 @@ class FinetuneOptions(ColumnOptions):
         bool, typer.Option("--gradient-checkpointing", help="Save memory by computing activations twice.")
     ] = False
     save_minutes: Annotated[float, typer.Option(metavar="X", help="Minutes between checkpoints.")] = 5.0
+    accumulate: Annotated[
+        int, typer.Option(metavar="N", help="Batches in an optimisation step: saves memory, changes no result.")
+    ] = 1
+    precision: Annotated[
+        PrecisionName, typer.Option(metavar="WHICH", help="What a step is computed in: fp32, bf16 or fp16.")
+    ] = PrecisionName.FP32
+    patience: Annotated[
+        int | None, typer.Option(metavar="N", help="Stop after so many looks at validation without a better one.")
+    ] = None
+    evaluate_steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Look at validation after so many steps; without, after an epoch.")
+    ] = None
+    max_minutes: Annotated[
+        float | None, typer.Option(metavar="X", help="Fit the steps into so many minutes; --epochs stays the most.")
+    ] = None
+    track: Annotated[
+        TrackerName | None, typer.Option(metavar="WHICH", help="Send the log to mlflow or trackio, too.")
+    ] = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False
 
 
 def _finetune(options: FinetuneOptions) -> Reply:
     folder = heavy.finetune(_settings(options), given_columns(options))
+    if not heavy.is_main_process():
+        raise typer.Exit
     manifest = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     training = manifest.get("training", {})
     data = {"bundle": folder, "notes": manifest.get("notes", []), "training": training}
@@ -133,8 +169,8 @@ def _validation(training: Mapping[str, Any]) -> Sequence[Any]:
     history = training.get("validation") or []
     if not history:
         return ()
-    rates = [rate for rate in history[0] if rate != "epoch"]
-    rows = [(str(entry["epoch"]), *(_seen(entry[rate]) for rate in rates)) for entry in history]
+    rates = [rate for rate in history[0] if rate not in ("epoch", "step")]
+    rows = [(f"{entry['epoch']:g}", *(_seen(entry[rate]) for rate in rates)) for entry in history]
     return (table("Validation", ("epoch", *(f">tokens {rate}" for rate in rates)), rows),)
 
 

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rheostat.core.errors import TrainingError
 from rheostat.techniques import Handle
+from rheostat.train.together import from_main
 
 __all__ = ["FiniteGradients", "Interrupt", "RandomKeep", "SaveNowAndThen", "at_epoch_end", "keep_rate"]
 
@@ -80,7 +81,7 @@ class SaveNowAndThen(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a checkpoint when it is time."""
-        if time.monotonic() - self._saved >= self._seconds:
+        if from_main(time.monotonic() - self._saved) >= self._seconds:
             control.should_save = True
 
     def on_epoch_end(
@@ -148,6 +149,7 @@ class Interrupt(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save and stop if Ctrl-C was pressed."""
+        self.pressed = from_main(self.pressed)
         if self.pressed:
             control.should_save = control.should_training_stop = True
 

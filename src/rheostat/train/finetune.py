@@ -6,15 +6,16 @@ import errno
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from safetensors import SafetensorError
-from transformers import PrinterCallback, Trainer, TrainerState, TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
 
 from rheostat.bundle import MANIFEST, BundleInfo, check_target, read_manifest, save_bundle
 from rheostat.core.errors import BundleError, DataError, RheostatError, SettingError, TrainingError
@@ -25,15 +26,23 @@ from rheostat.train.adapters import add_adapters, merge_adapters
 from rheostat.train.callbacks import FiniteGradients, Interrupt, RandomKeep, SaveNowAndThen, not_finite
 from rheostat.train.checkpoints import checkpoints_folder, open_run
 from rheostat.train.data import load_data
+from rheostat.train.endings import AlreadyEndedError, Patience, TimeBudget, ended_by
 from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprint, make_examples
+from rheostat.train.ledger import LossLedger
 from rheostat.train.losses import Loss, make_loss
+from rheostat.train.options import check_device, check_tracker, more_arguments, steps_in
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
+from rheostat.train.together import is_main, join, on_main, processes
+from rheostat.train.trainer import StepTrainer
 from rheostat.train.validation import Validator, glance, history_of
 
 __all__ = ["FinetuneSettings", "TrainingInterrupted", "finetune"]
+
+
+_LOG_STEPS = 10
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -78,13 +87,15 @@ def finetune(settings: FinetuneSettings) -> Path:
         >>> finetune(settings)  # doctest: +SKIP
         PosixPath('spam-bundle')
     """
+    join()
     check_target(settings.out)
+    check_device(settings.precision)
+    check_tracker(settings.track)
     data = _data(settings)
-    train = data.split("train")
-    description = {**settings.to_json(), "loss_on": settings.loss_for(train), "train_data": fingerprint(train)}
-    if settings.resume and _is_complete(settings.out, description):
+    description = _description(settings, data)
+    if settings.resume and on_main(lambda: _is_complete(settings.out, description)):
         return settings.out
-    checkpoint = open_run(settings.out, description, resume=settings.resume)
+    checkpoint = on_main(lambda: open_run(settings.out, description, resume=settings.resume))
     run = _prepare(settings, data)
     handle = attach(run.loaded.model, settings.technique)
     try:
@@ -106,6 +117,13 @@ def _data(settings: FinetuneSettings) -> TextData:
     return TextData({**given.splits, "train": train.take(rows)}, given.task, given.label_names, (*given.notes, note))
 
 
+def _description(settings: FinetuneSettings, data: TextData) -> dict[str, Any]:
+    """Return what the run learns from; a resumed run must have the same."""
+    train = data.split("train")
+    learnt = {"loss_on": settings.loss_for(train), "train_data": fingerprint(train), "processes": processes()}
+    return {**settings.to_json(), **learnt}
+
+
 def _is_complete(out: Path, description: dict[str, Any]) -> bool:
     if not (out / MANIFEST).is_file() or checkpoints_folder(out).exists():
         return False
@@ -117,7 +135,7 @@ def _is_complete(out: Path, description: dict[str, Any]) -> bool:
 
 
 def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
-    progress = ShowProgress()
+    progress = ShowProgress(None if is_main() else Console(quiet=True))
     # The classifier's new weights come from here, before the Trainer sets its own seed.
     set_seed(settings.seed)
     loaded = load_model(settings.model, settings.task, label_names=data.label_names)
@@ -136,11 +154,11 @@ def _validation(loaded: LoadedModel, data: TextData, settings: FinetuneSettings,
         return make_examples(loaded.tokenizer, data.split("validation"), settings.task, max_length)
     except (SettingError, DataError) as error:
         # No such split, or one too short for a single chunk.
-        if settings.choose == "best":
+        if settings.judges:
             raise SettingError(
-                "The best epoch is chosen on validation data.",
+                "The best epoch is chosen, and patience lost, on validation data.",
                 given=str(error),
-                mend="Use choose='last', or add some.",
+                mend="Use choose='last' without patience, or add some.",
             ) from error
         return None
 
@@ -166,7 +184,7 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
     trainer, validator = _trainer(run, model, handle)
     with quiet_transformers():
         _train(run, trainer, checkpoint)
-    chosen = settings.epochs
+    chosen = trainer.state.epoch or 0.0
     if settings.choose == "best" and validator is not None:
         chosen = validator.best_epoch(trainer.state)
         validator.restore_best(model)
@@ -175,10 +193,12 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
     handle.detach()
     training = {
         "settings": description,
-        "epoch_kept": f"{chosen} of {settings.epochs} ({settings.choose})",
+        "epoch_kept": f"{chosen:.3g} of {settings.epochs} ({settings.choose})",
         "steps": trainer.state.global_step,
+        "stopped_by": ended_by(trainer.state, settings),
         "seconds_since_start_or_resume": round(time.monotonic() - started, 1),
         "validation": history_of(trainer.state),
+        "loss_by_keep_rate": trainer.ledger.by_region(),
         "versions": {name: metadata.version(name) for name in ("torch", "transformers")},
     }
     info = BundleInfo(
@@ -190,7 +210,8 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
         _notes(run, checkpoint),
     )
     # save_bundle replaces the whole folder: the checkpoints go when the bundle is complete, not before.
-    return save_bundle(settings.out, run.loaded.model, run.loaded.tokenizer, settings.technique, info)
+    saved = (run.loaded.model, run.loaded.tokenizer, settings.technique, info)
+    return on_main(lambda: save_bundle(settings.out, *saved))
 
 
 def _notes(run: _Run, checkpoint: Path | None) -> tuple[str, ...]:
@@ -207,10 +228,11 @@ def _notes(run: _Run, checkpoint: Path | None) -> tuple[str, ...]:
     return tuple(notes)
 
 
-class _AdjustableTrainer(Trainer):
+class _AdjustableTrainer(StepTrainer):
     """The Trainer with our loss: the extension point that Transformers documents for it."""
 
     learns: Loss
+    handle: Handle
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -220,18 +242,19 @@ class _AdjustableTrainer(Trainer):
         Raises:
             TrainingError: If it is NaN or infinite.
         """
-        loss = self.learns(model, inputs).mean
+        loss, share = self.learns(model, inputs).mean, self.share_of(inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise not_finite("the loss is NaN or infinite", self.state.global_step)
-        return loss
+        self.ledger.add(self.handle.settings.get("tokens", 1.0), float(loss.detach()), share)
+        return loss * share
 
 
-def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator | None]:
+def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[StepTrainer, Validator | None]:
     settings, collator = run.settings, Collator(run.loaded.tokenizer)
     folder = checkpoints_folder(settings.out)
     loss = make_loss(settings.task, settings.loss_for(run.data.split("train")), handle)
     # The Trainer takes anything with a length and an index.
-    rows: Any = ShuffledRows(run.train.rows, settings.batch_size, settings.seed)
+    rows: Any = ShuffledRows(run.train.rows, settings.batch_size * settings.accumulate * processes(), settings.seed)
     trainer = _AdjustableTrainer(
         model=model,
         args=_arguments(settings, folder, len(run.train.rows)),
@@ -239,35 +262,41 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[Trainer, Validator 
         data_collator=collator,
         processing_class=run.loaded.tokenizer,
     )
-    trainer.learns = loss
-    # Our loss is a plain mean over the batch, not one over all batches of an accumulated step.
-    trainer.loss_is_scaled_for_ga = False
+    trainer.learns, trainer.handle, trainer.ledger = loss, handle, LossLedger()
+    trainer.loss_is_scaled_for_ga = True
     trainer.remove_callback(PrinterCallback)
     validator = None
     if run.validation is not None:
         validator = Validator(
-            (handle, run.validation if settings.choose == "best" else glance(run.validation), loss, collator),
+            (handle, run.validation if settings.judges else glance(run.validation), loss, collator),
             task=settings.task,
             folder=folder,
             progress=run.progress,
             keep_best=settings.choose == "best",
+            every=settings.evaluate_steps,
         )
     low, high = settings.keep_range
+    if settings.max_minutes is not None:
+        trainer.budget = TimeBudget(settings.max_minutes, settings.warmup)
     # The order matters: the dial is back at neutral, and validation in the state, before a checkpoint.
     for callback in (
         RandomKeep(handle, settings.seed, low, high),
+        trainer.ledger,
+        trainer.budget,
         validator,
+        None if settings.patience is None else Patience(settings.patience, settings.task),
         SaveNowAndThen(settings.save_minutes),
+        # With fp16, gradients overflow now and then: the scaler skips such a step.
+        FiniteGradients() if settings.precision != "fp16" else None,
+        run.progress,
     ):
         if callback is not None:
             trainer.add_callback(callback)
-    trainer.add_callback(FiniteGradients())
-    trainer.add_callback(run.progress)
     return trainer, validator
 
 
 def _arguments(settings: FinetuneSettings, folder: Path, rows: int) -> TrainingArguments:
-    steps = -(-rows // settings.batch_size) * settings.epochs
+    steps = steps_in(settings, rows, processes())
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -279,33 +308,26 @@ def _arguments(settings: FinetuneSettings, folder: Path, rows: int) -> TrainingA
         seed=settings.seed,
         # The rows put themselves into a random order.
         train_sampling_strategy="sequential",
-        logging_steps=10,
+        logging_steps=_LOG_STEPS,
         logging_nan_inf_filter=False,
         save_strategy="no",
         save_total_limit=2,
         disable_tqdm=True,
-        report_to="none",
         log_level="error",
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
-        **_recompute(settings.gradient_checkpointing),
+        **more_arguments(settings),
     )
     # Transformers would spread a batch over all visible GPUs by threads, which share one dial.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
 
 
-def _recompute(wanted: bool) -> dict[str, Any]:
-    # Transformers renamed the argument within version 5, and warns of the old name.
-    known = {spec.name for spec in fields(TrainingArguments)}
-    new, old = "activation_checkpointing", "gradient_checkpointing"
-    return {new if new in known else old: True} if wanted else {}
-
-
-def _train(run: _Run, trainer: Trainer, checkpoint: Path | None) -> None:
+def _train(run: _Run, trainer: StepTrainer, checkpoint: Path | None) -> None:
     interrupt = Interrupt()
     trainer.add_callback(interrupt)
-    with interrupt.listening(), _readable_errors(run.settings.out):
+    # A checkpoint that was written at an early end is not trained on from.
+    with interrupt.listening(), _readable_errors(run.settings.out), suppress(AlreadyEndedError):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
     state: TrainerState = trainer.state
     if interrupt.pressed and state.global_step < state.max_steps:

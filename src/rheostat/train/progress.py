@@ -61,7 +61,7 @@ class ShowProgress(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Move the bar, or write a line every half minute."""
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=state.global_step, loss=self._loss)
+            self._bar.update(self._bar.task_ids[0], completed=state.global_step, total=state.max_steps, loss=self._loss)
         elif time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = time.monotonic()
             self.say(f"step {state.global_step} of {state.max_steps}, {self._loss}, {self._remaining(state)} left")

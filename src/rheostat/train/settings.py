@@ -13,7 +13,7 @@ from rheostat.core.text import Split, Task, TextData
 from rheostat.techniques import Technique, TokenPruning
 from rheostat.train.data import USUAL_COLUMNS, Columns
 
-__all__ = ["Choice", "FinetuneSettings", "LossOn"]
+__all__ = ["Choice", "FinetuneSettings", "LossOn", "Tracker", "TrainingPrecision"]
 
 LossOn = Literal["survivors", "all", "continuation"]
 """Which positions a language model learns from; see docs/decisions/0003-causal-lm-loss.md."""
@@ -21,9 +21,17 @@ LossOn = Literal["survivors", "all", "continuation"]
 Choice = Literal["last", "best"]
 """Which epoch's weights are kept."""
 
+TrainingPrecision = Literal["fp32", "bf16", "fp16"]
+"""What a step is computed in; the weights stay in float32."""
+
+Tracker = Literal["mlflow", "trackio"]
+"""Where the log goes, too."""
+
+_CHOICES = {"task": Task, "loss_on": LossOn, "choose": Choice, "precision": TrainingPrecision, "track": Tracker}
+_OPTIONAL = ("loss_on", "track", "max_minutes")
 _KEEP_LOW, _KEEP_LOW_LORA = 0.02, 0.5
 # Where a run reads and writes does not change what it learns.
-_NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes")
+_NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes", "track")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ class FinetuneSettings:
         epochs: Passes over the training data, at least 1.
         max_length: Most tokens of a text, or the tokens of a chunk for causal-lm; the model's own limit
             holds, too.
-        batch_size: Rows in an optimisation step.
+        batch_size: Rows in a batch of one process.
         learning_rate: Highest learning rate of AdamW.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps in which the learning rate rises, in [0, 1); then it falls linearly to 0.
@@ -61,6 +69,13 @@ class FinetuneSettings:
         choose: Keep the weights of the last epoch, or of the one that is best on validation.
         gradient_checkpointing: Save memory by computing activations twice.
         save_minutes: Write a checkpoint after so many minutes, and after every epoch.
+        accumulate: Batches in an optimisation step: memory for one of them, the result of all in one.
+        precision: What a step is computed in: ``"bf16"`` or ``"fp16"`` is mixed precision, of float32 weights.
+        patience: Stop after so many looks at the validation split without a better one; None never stops.
+        evaluate_steps: Look at the validation split after so many steps, and at the end; None after every epoch.
+        max_minutes: Stop when the steps have taken so long, with the learning rate at 0 by then; see
+            `rheostat.train.endings.TimeBudget`. ``epochs`` is the most, as before.
+        track: Send the log to ``"mlflow"`` or ``"trackio"``, too.
 
     Raises:
         SettingError: If a setting is unfit.
@@ -93,24 +108,36 @@ class FinetuneSettings:
     choose: Choice = "last"
     gradient_checkpointing: bool = False
     save_minutes: float = 5.0
+    accumulate: int = 1
+    precision: TrainingPrecision = "fp32"
+    patience: int | None = None
+    evaluate_steps: int | None = None
+    max_minutes: float | None = None
+    track: Tracker | None = None
 
     def __post_init__(self) -> None:
         """Refuse unfit settings, and turn ``out`` into a path."""
         object.__setattr__(self, "out", Path(self.out))
-        for name, options in {"task": Task, "loss_on": LossOn, "choose": Choice}.items():
-            if name != "loss_on" or self.loss_on is not None:
+        for name, options in _CHOICES.items():
+            if name not in _OPTIONAL or getattr(self, name) is not None:
                 _check_choice(name, getattr(self, name), get_args(options))
-        for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "seed": 0}.items():
+        for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "accumulate": 1, "seed": 0}.items():
             _check_whole(name, getattr(self, name), least)
-        for name in ("limit", "lora"):
+        for name in ("limit", "lora", "patience", "evaluate_steps"):
             if getattr(self, name) is not None:
                 _check_whole(name, getattr(self, name), 1)
-        for name in ("learning_rate", "save_minutes"):
-            _check_number(name, getattr(self, name), above=0.0)
+        for name in ("learning_rate", "save_minutes", "max_minutes"):
+            if name not in _OPTIONAL or getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), above=0.0)
         _check_number("weight_decay", self.weight_decay, least=0.0)
         _check_number("warmup", self.warmup, least=0.0, below=1.0)
         self._check_keep_range()
         self._check_together()
+
+    @property
+    def judges(self) -> bool:
+        """Whether the validation split decides something, so that there has to be one."""
+        return self.choose == "best" or self.patience is not None
 
     @property
     def keep_range(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Looking at the validation split after every epoch, at several keep rates."""
+"""Looking at the validation split after every epoch or every so many steps, at several keep rates."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rheostat.train.checkpoints import BEST
 from rheostat.train.examples import Collator, Examples
 from rheostat.train.losses import Loss
 from rheostat.train.progress import ShowProgress
+from rheostat.train.together import is_main
 
 __all__ = ["Validator", "glance", "history_of", "score_of", "validate"]
 
@@ -78,21 +79,24 @@ def _at(model: Any, handle: Handle, loss: Loss, batches: Any, rate: float) -> di
 
 
 def history_of(state: TrainerState) -> list[dict[str, Any]]:
-    """Return what was seen on validation: one entry an epoch, with ``epoch`` and the result of `validate`."""
+    """Return what was seen on validation: one entry a look, with ``epoch``, ``step`` and the result of `validate`."""
     entries: list[dict[str, Any]] = [*state.log_history]
-    return [{"epoch": entry["epoch"], **entry[_ENTRY]} for entry in entries if _ENTRY in entry]
+    return [{"epoch": entry["epoch"], "step": entry["step"], **entry[_ENTRY]} for entry in entries if _ENTRY in entry]
 
 
 def score_of(entry: Mapping[str, Any], task: str) -> float:
-    """Return how good an epoch is: mean over keep rates of accuracy, or of minus the loss for causal-lm."""
-    results = [result for name, result in entry.items() if name != "epoch"]
+    """Return how good a look was: mean over keep rates of accuracy, or of minus the loss for causal-lm."""
+    results = [result for name, result in entry.items() if name not in ("epoch", "step")]
     values = [result["accuracy"] if task == "classification" else -result["loss"] for result in results]
     return float(sum(values) / len(values))
 
 
 @final
 class Validator(TrainerCallback):
-    """Validates after every epoch; keeps what it saw in the Trainer's state, and the best weights if wanted.
+    """Validates now and then; keeps what it saw in the Trainer's state, and the best weights if wanted.
+
+    That is after every epoch, or every so many steps and at the end. Where several processes train, each of them
+    looks, at the same, so that all decide alike.
 
     Args:
         run: What `validate` takes, from ``handle`` to ``collator``.
@@ -100,6 +104,7 @@ class Validator(TrainerCallback):
         folder: Where the best weights are kept.
         progress: Where results are shown.
         keep_best: Whether to keep the best weights.
+        every: After so many steps; None for every epoch.
     """
 
     def __init__(
@@ -110,30 +115,41 @@ class Validator(TrainerCallback):
         folder: Path,
         progress: ShowProgress,
         keep_best: bool,
+        every: int | None = None,
     ) -> None:
         self._run, self._task, self._folder = run, task, folder
-        self._progress, self._keep_best = progress, keep_best
+        self._progress, self._keep_best, self._every = progress, keep_best, every
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Validate, if it is time, or if this step is the last and ends no epoch."""
+        last = state.global_step >= state.max_steps
+        by_steps = self._every is not None and (last or state.global_step % self._every == 0)
+        if by_steps or (self._every is None and last and not at_epoch_end(state)):
+            self._look(state, kwargs["model"])
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Validate, unless the epoch was broken off."""
-        if not at_epoch_end(state):
-            return
-        result = validate(kwargs["model"], *self._run)
+        if self._every is None and at_epoch_end(state):
+            self._look(state, kwargs["model"])
+
+    def _look(self, state: TrainerState, model: Any) -> None:
+        result = validate(model, *self._run)
         earlier = [score_of(entry, self._task) for entry in history_of(state)]
         history: list[Any] = state.log_history
-        epoch = round(state.epoch or 0)
+        epoch = round(state.epoch or 0) if at_epoch_end(state) else round(state.epoch or 0, 2)
         history.append({"epoch": epoch, "step": state.global_step, _ENTRY: result})
         shown = ", ".join(f"{_shown(values, self._task)} at {rate}" for rate, values in result.items())
         self._progress.say(f"epoch {epoch}: validation {shown}")
-        if self._keep_best and score_of(history_of(state)[-1], self._task) > max(earlier, default=-torch.inf):
-            _save_weights(kwargs["model"], self._folder / BEST)
+        better = score_of(history_of(state)[-1], self._task) > max(earlier, default=-torch.inf)
+        if self._keep_best and better and is_main():
+            _save_weights(model, self._folder / BEST)
 
-    def best_epoch(self, state: TrainerState) -> int:
+    def best_epoch(self, state: TrainerState) -> float:
         """Return the number of the epoch that was best, from 1; the first of equals."""
         history = history_of(state)
-        return int(max(history, key=lambda entry: score_of(entry, self._task))["epoch"])
+        return float(max(history, key=lambda entry: score_of(entry, self._task))["epoch"])
 
     def restore_best(self, model: Any) -> None:
         """Put the best weights into the model."""

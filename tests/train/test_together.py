@@ -1,0 +1,120 @@
+"""Two processes train as one with twice the batch; alone, nothing is asked of others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rheostat.bundle import load, read_manifest
+from rheostat.train.finetune import FinetuneSettings, finetune
+from rheostat.train.together import from_main, is_main, mean_over_processes, on_main, processes
+from tests.saved import make_data, save_tiny
+
+
+def test_alone_a_process_is_the_main_one() -> None:
+    assert (processes(), is_main(), from_main(3), mean_over_processes([1.5])) == (1, True, 3, [1.5])
+    assert on_main(lambda: 4) == 4
+
+
+def launch(folder: Path, model: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run ``finetune`` in two processes on the CPU, whose steps have 4 + 4 rows."""
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    quiet = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    what = ["--model", str(model), "--data", str(data), "--out", str(folder), "--json"]
+    how = ["--epochs", "2", "--max-length", "48", "--learning-rate", "1e-3", "--batch-size", "4", *options]
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(root / "src"), str(root)])
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    command = [*launcher, *quiet, "-m", "rheostat", "finetune", *what, *how]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+
+def write(path: Path, data: Any, **columns: Any) -> Path:
+    rows = [
+        {"text": text, "label": data.label_names[label], "split": name}
+        for name, split in data.splits.items()
+        for text, label in zip(split.texts, split.labels, strict=True)
+    ]
+    path.write_text("".join(json.dumps({**row, **columns}) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_with_twice_the_batch(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    data = write(tmp_path / "data.jsonl", make_data(rows=32, words=40))
+    done = launch(tmp_path / "two", model, data, "--evaluate-steps", "3", "--choose", "best", "--max-minutes", "30")
+    assert done.returncode == 0, done.stderr
+    # One document: the other process prints nothing.
+    assert json.loads(done.stdout)["bundle"] == str(tmp_path / "two")
+    assert done.stderr.count("epoch 2: validation") == 1
+    one = finetune(
+        FinetuneSettings(
+            model,
+            data,
+            tmp_path / "one",
+            epochs=2,
+            max_length=48,
+            learning_rate=1e-3,
+            batch_size=8,
+            evaluate_steps=3,
+            choose="best",
+            max_minutes=30.0,
+        )
+    )
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(path.name for path in one.iterdir())
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, tmp_path / "two"))
+    for name, weight in ours.items():
+        # Attention does not depend on it: its gradient is rounding alone, which Adam makes steps of.
+        if not name.endswith("key.bias"):
+            torch.testing.assert_close(weight, theirs[name], rtol=0, atol=2e-5)
+    mine, other = (read_manifest(folder)["training"] for folder in (one, tmp_path / "two"))
+    assert mine["steps"] == other["steps"] == 8
+    assert other["settings"]["processes"] == 2
+    for name, values in mine["loss_by_keep_rate"].items():
+        assert other["loss_by_keep_rate"][name]["steps"] == values["steps"]
+        assert other["loss_by_keep_rate"][name]["loss"] == pytest.approx(values["loss"], rel=1e-3)
+    assert load(tmp_path / "two").task == "classification"
+
+
+@pytest.mark.slow
+def test_answers_of_unlike_lengths_weigh_the_same_in_two_processes(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model", "causal-lm")
+    answers = [" ".join(f"w{n + at}" for at in range(1 + n % 6)) for n in range(36)]
+    # 32 rows are four steps: a last one that is not full would be filled up with rows of the first, in two processes.
+    rows = [
+        {
+            "prompt": " ".join(f"w{7 * n * at % 91}" for at in range(20 + n % 9)),
+            "answer": answer,
+            "split": "train" if n < 32 else "validation",
+        }
+        for n, answer in enumerate(answers)
+    ]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = launch(tmp_path / "two", model, data, "--task", "causal-lm")
+    assert done.returncode == 0, done.stderr
+    settings = FinetuneSettings(model, data, tmp_path / "one", "causal-lm", epochs=2, max_length=48, batch_size=8)
+    one = finetune(replace(settings, learning_rate=1e-3))
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, tmp_path / "two"))
+    for name, weight in ours.items():
+        torch.testing.assert_close(weight, theirs[name], rtol=0, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_an_error_of_two_processes_ends_both(tmp_path: Path) -> None:
+    model = save_tiny(tmp_path / "model")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    done = launch(tmp_path / "out", model, write(tmp_path / "data.jsonl", make_data()))
+    assert done.returncode != 0
+    assert "over another bundle" in done.stdout + done.stderr
