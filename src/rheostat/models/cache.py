@@ -80,6 +80,15 @@ class PrunedLayer(DynamicLayer):
         self._announced = 0
         DynamicLayer.update(self, *stored)
 
+    def forget(self, column: int) -> None:
+        """Forget the states at and after a column, of which none may have been dropped."""
+        gone = self.seen - column
+        if gone <= 0 or self.columns is None or self.keys is None or self.values is None:
+            return
+        self.columns = self.columns[:, :-gone]
+        self.valid = None if self.valid is None else self.valid[:, :-gone]
+        self.keys, self.values, self.seen = self.keys[..., :-gone, :], self.values[..., :-gone, :], column
+
     def get_seq_length(self) -> int:
         """Return the logical length: columns of the sequence seen so far."""
         return self.seen

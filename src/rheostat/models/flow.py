@@ -92,6 +92,7 @@ class Flow:
 
     Attributes:
         first: The first block that runs.
+        projects: Whether blocks fill the cache and do nothing else.
         may_overwrite: Whether nobody but the next block holds a block's output, so that it may be written over.
     """
 
@@ -111,7 +112,7 @@ class Flow:
         self.steps = list(path) or [start]
         self.first = 0
         self.lengths = start.counts
-        self.may_overwrite = False
+        self.may_overwrite = self.projects = False
         self._protected, self._protected_counts = self._protect(start, mask)
 
     def start_at(self, block: int) -> None:

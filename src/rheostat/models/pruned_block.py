@@ -37,6 +37,9 @@ def pruned_block(
     call = _attention_call(flow, index, step, scorer, options)
     with call.running():
         mixed = layout.mix(block, _take(states, step), _attention_options(step, options))
+    if flow.projects:
+        flow.choose(index, None)
+        return states
     chosen = flow.choose(index, _scores(flow, index, call))
     if chosen is None:
         fed = layout.feed(block, mixed)

@@ -30,7 +30,9 @@ class Segment:
         states: What enters it, ``[batch, length, hidden]``; left out where ``start`` is 0.
         path: Under pruning, what entered each block so far and what enters block ``start``: the ``path_after`` of the
             segment below; empty for every real column.
-        watch: Blocks whose output is kept in ``seen``.
+        project: Whether its blocks only fill the cache: each projects the states to its keys and values, and hands them
+            on as they are.
+        watch: Blocks whose output is kept in ``seen``; ``start - 1`` for what enters the first one.
         seen: What left the watched blocks in the last forward, ``[batch, length, hidden]`` by block.
         path_after: Under pruning, ``path`` for the segment above, of the last forward.
     """
@@ -39,6 +41,7 @@ class Segment:
     start: int = 0
     states: torch.Tensor | None = None
     path: tuple[Step, ...] = ()
+    project: bool = False
     watch: frozenset[int] = frozenset()
     seen: dict[int, torch.Tensor] = field(default_factory=dict)
     path_after: tuple[Step, ...] = ()
@@ -140,7 +143,12 @@ class Run:
         segment = self.segment
         if not segment.start <= block < segment.stop:
             return None
-        return segment.states if block == segment.start and segment.states is not None else states
+        if block > segment.start:
+            return states
+        entering = states if segment.states is None else segment.states
+        if block - 1 in segment.watch:
+            segment.seen[block - 1] = entering
+        return entering
 
     def left(self, block: int, states: torch.Tensor) -> None:
         """Hear what left a block."""

@@ -254,7 +254,7 @@ def _opened(model: Any, named: dict[str, Any], order: Order | None, family: Fami
     batch, length, _ = _shape_of(named)
     segment = segment or Segment(stop=order.depth or len(blocks))
     segment.check(len(blocks), batch, length)
-    cut = order.cut or (NOTHING if pruned or segment.path else None)
+    cut = order.cut or (NOTHING if pruned or segment.path or segment.project else None)
     if cut is None:
         caches.refuse_holes(cache, segment.stop)
         return Run(segment, None)
@@ -293,6 +293,7 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=device)
     flow = Flow(cut, shape=(batch, length), device=device, mask=mask, past=past, path=segment.path)
     flow.start_at(segment.start)
+    flow.projects = segment.project
     return flow
 
 

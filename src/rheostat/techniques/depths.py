@@ -54,7 +54,7 @@ def climb(depths: Iterable[int]) -> Iterator[tuple[int, Segment]]:
     for start, stop in pairwise((0, *depths)):
         segment = Segment(stop, watch=frozenset({stop - 1}))
         if below is not None:
-            segment = Segment(stop, start, below.left, below.path_after, segment.watch)
+            segment = Segment(stop, start, below.left, below.path_after, watch=segment.watch)
         with through(segment):
             yield stop, segment
         below = segment

@@ -87,6 +87,12 @@ class Handle:
         override = self._override.get()
         return dict(self._settings if override is None else {**self._settings, **override.settings})
 
+    @property
+    def protected(self) -> torch.Tensor | None:
+        """The positions that `at` protects in this context, bool ``[batch, length]``; None where it protects none."""
+        override = self._override.get()
+        return None if override is None else override.marked
+
     def neutral(self) -> dict[str, float]:
         """Return the settings of every dial at which the model is the plain one."""
         return {dial.name: dial.neutral for dial in self.dials}
