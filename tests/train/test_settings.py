@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rheostat.core.errors import SettingError
+from rheostat.train.adapters import Trainable
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
 
@@ -20,6 +21,17 @@ def test_the_defaults_are_the_papers() -> None:
     assert replace(SETTINGS, lora=8, keep_low=0.1).keep_range == (0.1, 1.0)
     assert replace(SETTINGS, adjustable=False).keep_range == (1.0, 1.0)
     assert SETTINGS.out == Path("out")
+
+
+def test_what_is_trained_is_said_in_one_of_three_ways() -> None:
+    assert SETTINGS.trained == Trainable("full")
+    assert replace(SETTINGS, lora=4).trained == Trainable("lora", rank=4)
+    wanted = Trainable("dora", rank=4)
+    assert replace(SETTINGS, trainable=wanted).trained == wanted
+    assert replace(SETTINGS, trainable=wanted.to_json()) == replace(SETTINGS, trainable=wanted)
+    assert replace(SETTINGS, trainable=wanted).to_json()["trainable"] == wanted.to_json()
+    assert replace(SETTINGS, trainable=wanted).keep_range == (0.5, 1.0)
+    assert replace(SETTINGS, trainable=Trainable("shira")).keep_range == (0.02, 1.0)
 
 
 def test_what_a_run_learns_from_is_json_without_places() -> None:
@@ -52,6 +64,8 @@ def test_what_a_run_learns_from_is_json_without_places() -> None:
         ({"keep_high": 1.1}, "keep_high is a number above 0 and at most 1"),
         ({"keep_low": 0.9, "keep_high": 0.5}, "from keep_low up to keep_high.*Swap them"),
         ({"lora": 4, "keep_high": 0.3}, "keep_low=0.5 and keep_high=0.3.*Set keep_low, too"),
+        ({"lora": 4, "trainable": Trainable("lora")}, "trained is said once.*Leave lora out"),
+        ({"trainable": {"kind": "full", "rank": 4}}, "'rank' belongs to lora"),
         ({"data": make_data("causal-lm")}, "The data is for the task"),
         ({"task": "causal-lm", "loss_on": "continuation", "gradient_checkpointing": True}, "key-value cache"),
     ],

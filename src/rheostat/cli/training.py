@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from rheostat.cli import heavy
+from rheostat.cli.adapters import AdapterOptions, given_trainable
 from rheostat.cli.columns import ColumnOptions, given_columns
 from rheostat.cli.command import Command
 from rheostat.cli.output import Reply, table
@@ -49,7 +50,7 @@ class ChoiceName(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(ColumnOptions):
+class FinetuneOptions(AdapterOptions, ColumnOptions):
     """Options of ``finetune``."""
 
     model: Annotated[
@@ -89,7 +90,7 @@ class FinetuneOptions(ColumnOptions):
     keep_high: Annotated[float, typer.Option(metavar="RATE", help="Highest keep rate that is trained.")] = 1.0
     lora: Annotated[
         int | None,
-        typer.Option(metavar="RANK", help="Train LoRA adapters of this rank; without, all weights."),
+        typer.Option(metavar="RANK", help="Train LoRA adapters of this rank: short for --adapter lora --rank RANK."),
     ] = None
     ordinary: Annotated[
         bool, typer.Option("--ordinary", help="Fine-tune the plain model, as the control of an experiment.")
@@ -124,7 +125,7 @@ def _settings(options: FinetuneOptions) -> dict[str, Any]:
     values = {name: getattr(options, name) for name in _BY_NAME}
     plain = {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
     places = {"model": options.model, "data": options.data, "out": options.out}
-    return {**places, **plain, "adjustable": not options.ordinary}
+    return {**places, **plain, "adjustable": not options.ordinary, "trainable": given_trainable(options)}
 
 
 def _validation(training: Mapping[str, Any]) -> Sequence[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +12,7 @@ from rheostat.core.errors import SettingError
 from rheostat.core.names import suggest
 from rheostat.core.text import Task, TextData
 from rheostat.techniques import Technique, TokenPruning
+from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.data import USUAL_COLUMNS, Columns
 
 __all__ = ["Choice", "FinetuneSettings", "LossOn"]
@@ -55,7 +57,8 @@ class FinetuneSettings:
         keep_low: Lower end of the keep rates, in (0, 1]; None for 0.02, or 0.5 with LoRA.
         keep_high: Upper end of the keep rates, in (0, 1].
         adjustable: False fine-tunes the plain model at keep rate 1, as the control of an experiment.
-        lora: Rank of LoRA adapters, which are merged into the weights at the end; None trains all weights.
+        lora: Rank of LoRA adapters, short for ``trainable=Trainable("lora", rank=...)``.
+        trainable: Which weights are trained, or that as plain data; None for all, or what ``lora`` says.
         loss_on: For causal-lm, which positions are learnt from.
         choose: Keep the weights of the last epoch, or of the one that is best on validation.
         gradient_checkpointing: Save memory by computing activations twice.
@@ -92,10 +95,13 @@ class FinetuneSettings:
     choose: Choice = "last"
     gradient_checkpointing: bool = False
     save_minutes: float = 5.0
+    trainable: Trainable | None = None
 
     def __post_init__(self) -> None:
-        """Refuse unfit settings, and turn ``out`` into a path."""
+        """Refuse unfit settings; turn ``out`` into a path, and plain data into a `Trainable`."""
         object.__setattr__(self, "out", Path(self.out))
+        if isinstance(self.trainable, Mapping):
+            object.__setattr__(self, "trainable", Trainable.from_json(self.trainable))
         for name, options in {"task": Task, "loss_on": LossOn, "choose": Choice}.items():
             _check_choice(name, getattr(self, name), get_args(options))
         for name, least in {"epochs": 1, "max_length": 4, "batch_size": 1, "seed": 0}.items():
@@ -111,11 +117,18 @@ class FinetuneSettings:
         self._check_together()
 
     @property
+    def trained(self) -> Trainable:
+        """Which weights are trained, whichever setting says so."""
+        if self.trainable is not None:
+            return self.trainable
+        return Trainable() if self.lora is None else Trainable("lora", rank=self.lora)
+
+    @property
     def keep_range(self) -> tuple[float, float]:
         """The ends of the uniform distribution that keep rates are drawn from; (1, 1) for the control."""
         if not self.adjustable:
             return 1.0, 1.0
-        low = self.keep_low if self.keep_low is not None else (_KEEP_LOW if self.lora is None else _KEEP_LOW_LORA)
+        low = self.keep_low if self.keep_low is not None else (_KEEP_LOW_LORA if self.trained.is_lora else _KEEP_LOW)
         return low, self.keep_high
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +136,8 @@ class FinetuneSettings:
         plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
         plain["keep_low"], plain["keep_high"] = self.keep_range
         columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
-        return {**plain, "model": str(self.model), "technique": self.technique.to_json(), "columns": columns}
+        objects = {"technique": self.technique.to_json(), "trainable": self.trained.to_json(), "columns": columns}
+        return {**plain, "model": str(self.model), **objects}
 
     def _check_keep_range(self) -> None:
         low, high = self.keep_range
@@ -139,6 +153,12 @@ class FinetuneSettings:
     def _check_together(self) -> None:
         if isinstance(self.data, TextData) and self.data.task != self.task:
             raise SettingError("The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}")
+        if self.lora is not None and self.trainable is not None:
+            raise SettingError(
+                "What is trained is said once.",
+                given=f"lora={self.lora} and trainable={self.trainable}",
+                mend="Leave lora out; trainable has a rank, too.",
+            )
         if self.loss_on == "continuation" and self.gradient_checkpointing and self.task == "causal-lm":
             raise SettingError(
                 "Learning from continuations needs the key-value cache, not gradient checkpointing.",
