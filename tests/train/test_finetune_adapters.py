@@ -102,9 +102,8 @@ def test_adapters_of_low_rank_are_merged_and_kept_beside(settings: FinetuneSetti
         "adapter/adapter_model.safetensors",
     ]
     assert str(folder.parent) not in (folder / "adapter/adapter_config.json").read_text().replace(str(wanted.model), "")
-    assert isinstance(
-        PeftModel.from_pretrained(load_model(str(wanted.model), "classification").model, folder / "adapter"), PeftModel
-    )
+    base = load_model(str(wanted.model), "classification").model
+    assert isinstance(PeftModel.from_pretrained(base, folder / "adapter"), PeftModel)
 
 
 def test_last_k_changes_the_last_block_and_what_follows(settings: FinetuneSettings) -> None:

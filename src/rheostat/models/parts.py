@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from rheostat.models.families import Located, locate
 
-__all__ = ["Parts", "block_matrices", "parts_of"]
+__all__ = ["Parts", "block_matrices", "parts_of", "stop_below"]
 
 Named = dict[str, nn.Parameter]
 
@@ -70,6 +72,24 @@ def block_matrices(model: nn.Module) -> dict[str, nn.Module]:
         for path, module in model.named_modules()
         if id(module) in inside and type(module) in (nn.Linear, Conv1D)
     }
+
+
+def stop_below(model: nn.Module) -> RemovableHandle:
+    """Let no gradient pass from the first block to what is below, until the handle is removed.
+
+    Frozen parameters alone do not see to that: with checkpointed activations Transformers makes the embeddings' output
+    ask for a gradient, and so every block would be computed again, and backwards.
+
+    Raises:
+        UnsupportedModelError: If the model's family is not supported.
+    """
+    return locate(model).blocks[0].register_forward_pre_hook(_without_graph, with_kwargs=True)
+
+
+def _without_graph(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    if args:
+        return (args[0].detach(), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": kwargs["hidden_states"].detach()}
 
 
 def _around(located: Located) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import final
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from rheostat.core.errors import SettingError
-from rheostat.models.parts import parts_of
+from rheostat.models.parts import parts_of, stop_below
 from rheostat.train.adapters.prepared import Prepared
 from rheostat.train.adapters.trainable import Trainable
 
@@ -34,6 +35,7 @@ class WholeTraining(Prepared):
 
     def __init__(self, model: nn.Module, trainable: Trainable) -> None:
         self.model = model
+        self._stop: RemovableHandle | None = None
         self._before = [(each, each.requires_grad) for each in model.parameters()]
         if trainable.kind == "full":
             return
@@ -54,9 +56,12 @@ class WholeTraining(Prepared):
         model.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
+        self._stop = stop_below(model)
 
     def merge(self) -> None:
         """Let every parameter be trained again that could be before."""
+        if self._stop is not None:
+            self._stop.remove()
         for parameter, learnt in self._before:
             parameter.requires_grad_(learnt)
 
