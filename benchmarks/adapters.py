@@ -60,6 +60,7 @@ KINDS: dict[str, tuple[Trainable, float]] = {
 _FACTORS = (1 / 3, 1.0, 3.0)
 _ROOT = Path(__file__).parent.parent
 _WARMUP = 0.1
+_NAMES = ("one", "two")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +322,7 @@ def _switching(size: int, repeats: int, rank: int) -> list[dict[str, Any]]:
         # The order moves on by one each round.
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             begun = time.perf_counter()
-            ways[name][0]("ab"[turn % 2])
+            ways[name][0](_NAMES[turn % 2])
             if turn >= 2:
                 found[name].append(time.perf_counter() - begun)
     left = {name: way[1]() for name, way in ways.items()}
@@ -343,10 +344,10 @@ def _switching(size: int, repeats: int, rank: int) -> list[dict[str, Any]]:
 
 def _shira(size: int) -> tuple[Callable[[str], None], Callable[[], float]]:
     model = nn.Sequential(nn.Linear(size, size, bias=False))
-    weight = model[0].weight
+    weight = model[0].weight.detach()
     plain = weight.detach().clone()
     turns = SparseSwitch(model)
-    for seed, name in enumerate("ab"):
+    for seed, name in enumerate(_NAMES):
         chosen = choose_entries("random", weight, 0.02, generator=torch.Generator().manual_seed(seed))
         held = Entries.digest(read_entries(weight, chosen))
         entries = Entries(chosen, torch.randn(len(chosen)), tuple(weight.shape), held)
@@ -363,10 +364,10 @@ def _peft_lora(size: int, rank: int) -> tuple[Callable[[str], None], Callable[[]
     import peft
 
     config = peft.LoraConfig(r=rank, target_modules=["0"], init_lora_weights=False)
-    model = peft.get_peft_model(nn.Sequential(nn.Linear(size, size, bias=False)), config, adapter_name="a")
-    model.add_adapter("b", config)
+    model = peft.get_peft_model(nn.Sequential(nn.Linear(size, size, bias=False)), config, adapter_name=_NAMES[0])
+    model.add_adapter(_NAMES[1], config)
     layer: Any = model.base_model.model[0]
-    weight = layer.base_layer.weight
+    weight = layer.base_layer.weight.detach()
     plain = weight.detach().clone()
 
     def use(name: str) -> None:
@@ -384,7 +385,7 @@ def _peft_lora(size: int, rank: int) -> tuple[Callable[[str], None], Callable[[]
 def _lora(size: int, rank: int) -> tuple[Callable[[str], None], Callable[[], float]]:
     weight = nn.Linear(size, size, bias=False).weight.detach()
     plain = weight.clone()
-    pairs = {name: (torch.randn(size, rank), torch.randn(rank, size)) for name in "ab"}
+    pairs = {name: (torch.randn(size, rank), torch.randn(rank, size)) for name in _NAMES}
     on: list[str] = []
 
     def off() -> None:

@@ -18,7 +18,7 @@ def data(tmp_path: Path) -> Path:
     rows = [
         {"text": words[row % 2], "label": row % 2, "split": split}
         for split in ("train", "validation", "test")
-        for row in range(8)
+        for row in range(12)
     ]
     pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
     return tmp_path / "words.parquet"
@@ -29,9 +29,9 @@ def test_one_run_is_measured(data: Path, tmp_path: Path) -> None:
     options.data = data
     for kind in ("shira-snip", "last-1", "lora"):
         case = next(case for case in adapters._rates(options) if case.kind == kind)
-        found = adapters.measure(adapters.replace(case, seconds=0.2))
+        found = adapters.measure(adapters.replace(case, seconds=0.6))
         assert found["steps"] > 1
-        assert found["judged_rows"] == 8
+        assert found["judged_rows"] == 12
         assert 0 < found["trained_share"] < 1
         assert found["file_bytes"] > 0
         assert found["prepare_seconds"] < found["seconds"]
@@ -53,6 +53,7 @@ def test_done_runs_are_skipped_and_rates_chosen_on_validation(
         return adapters.subprocess.CompletedProcess(command, 0, stdout=json.dumps(result), stderr="")
 
     monkeypatch.setattr(adapters, "commit", lambda: "abc")
+    monkeypatch.setattr(adapters, "machine", dict)
     monkeypatch.setattr(adapters.subprocess, "run", run)
     arguments = ["train", str(data), "--results", str(tmp_path), "--kinds", "lora", "last-1", "--seeds", "0", "1"]
     adapters.main(arguments)

@@ -29,7 +29,8 @@ def why_not(device: torch.device) -> str | None:
         library = importlib.import_module("bitsandbytes")
         plain = nn.Linear(_TRIAL, _TRIAL).to(device)
         rows = torch.ones(1, _TRIAL, device=device, requires_grad=True)
-        out: torch.Tensor = _four_bits(library, plain)(rows)
+        layer: Any = _four_bits(library, plain)
+        out = layer(rows)
         out.sum().backward()
     except Exception as error:  # noqa: BLE001 - whatever the package raises is the reason
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no reason'}"
@@ -89,9 +90,10 @@ def merge(model: nn.Module) -> None:
     library = importlib.import_module("bitsandbytes")
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            base = getattr(layer, "base_layer", None)
+            carrier: Any = layer
+            base = getattr(carrier, "base_layer", None)
             if isinstance(base, library.nn.Linear4bit):
-                parent._modules[name] = _plain(library, base, layer.get_delta_weight("default"))
+                parent._modules[name] = _plain(library, base, carrier.get_delta_weight("default"))
 
 
 def _four_bits(library: Any, plain: nn.Linear) -> nn.Module:
@@ -103,6 +105,8 @@ def _four_bits(library: Any, plain: nn.Linear) -> nn.Module:
         compress_statistics=True,
         quant_type="nf4",
     )
+    # Else a forward in evaluation mode packs the weights in another way, which neither training nor merging reads.
+    made.support_avx512bf16_for_cpu = False
     made.load_state_dict(plain.state_dict())
     made = made.requires_grad_(False).to(plain.weight.device).train(plain.training)
     if made.weight.quant_state is None:
