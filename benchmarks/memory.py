@@ -139,10 +139,10 @@ def measure(case: Case) -> dict[str, int]:
     tokens = torch.randint(3, min(1000, model.config.vocab_size), (1, case.length))
     with torch.inference_mode(), nullcontext() if handle is None else handle.at(tokens=case.keep or 1.0):
         model(tokens[:, :_WARM], use_cache=case.cache, logits_to_keep=1)
-        _give_back_memory()
-        before = _forget_peak()
+        give_back_memory()
+        before = forget_peak()
         output = model(tokens, use_cache=case.cache, logits_to_keep=1)
-        peak = _status("VmHWM")
+        peak = status("VmHWM")
     if not torch.isfinite(output.logits).all():
         raise MeasurementError("Logits are finite numbers.", given=case.what)
     return {"before": before, "peak": peak, "extra": peak - before}
@@ -176,14 +176,14 @@ def _model(case: Case) -> PreTrainedModel:
     return model
 
 
-def _give_back_memory() -> None:
+def give_back_memory() -> None:
     """Let the allocator hand free pages back: a forward that is served from them would seem to need none."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
-def _forget_peak() -> int:
+def forget_peak() -> int:
     """Set the process's peak to what is resident now, and return that, in bytes."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
@@ -191,10 +191,10 @@ def _forget_peak() -> int:
         raise MeasurementError(
             "Peaks are read from Linux's /proc.", given=str(error), mend="Run this on Linux."
         ) from error
-    return _status("VmRSS")
+    return status("VmRSS")
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     """Return a line of /proc/self/status, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):

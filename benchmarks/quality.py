@@ -23,6 +23,7 @@ from rheostat.measure.quality import classification_quality
 from rheostat.techniques import TokenPruning, attach
 from rheostat.train.data import load_data
 from rheostat.train.finetune import FinetuneSettings, finetune
+from rheostat.train.recipes import Plain, Uniform
 
 BASELINE_SCORERS = ("random", "first", "recency")
 
@@ -40,7 +41,7 @@ def train(args: argparse.Namespace) -> None:
                 limit=args.limit,
                 seed=args.seed,
                 max_length=args.max_length,
-                adjustable=kind == "adjustable",
+                recipe=Uniform() if kind == "adjustable" else Plain(),
                 resume=True,
             )
         )

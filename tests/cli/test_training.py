@@ -5,17 +5,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.testing import Result
 
 from rheostat.cli import heavy
+from rheostat.cli.adapters import AdapterName, MaskName
 from rheostat.cli.training import FinetuneOptions
+from rheostat.train.adapters.trainable import Kind, Mask
 from rheostat.train.recipes import Nested, Sandwich, Uniform
 from rheostat.train.settings import FinetuneSettings
 
-NOT_FOR_PEOPLE = {"technique", "columns"}
+NOT_FOR_PEOPLE = {"technique", "columns", "trainable"}
 
 
 @pytest.fixture
@@ -54,6 +56,30 @@ def test_options_become_settings(run_json: Callable[..., Any], calls: list[dict[
     assert calls[0]["columns"] == {"text": "body"}
     assert data["bundle"] == str(tmp_path)
     assert data["notes"] == ["Rows were held out."]
+
+
+def test_adapter_options_become_what_is_trained(
+    run: Callable[..., Result], run_json: Callable[..., Any], calls: list[dict[str, Any]]
+) -> None:
+    places = ["--model", "m", "--data", "d.parquet", "--out", "b"]
+    run_json("finetune", *places)
+    run_json("finetune", *places, "--adapter", "shira", "--mask", "weight", "--share", "0.01")
+    run_json("finetune", *places, "--adapter", "last-k", "--last-blocks", "2")
+    run_json("finetune", *places, "--adapter", "dora", "--rank", "4")
+    assert [call["settings"]["trainable"] for call in calls] == [
+        None,
+        {"kind": "shira", "share": 0.01, "mask": "weight"},
+        {"kind": "last-k", "blocks": 2},
+        {"kind": "dora", "rank": 4},
+    ]
+    refused = run("finetune", *places, "--rank", "4")
+    assert refused.exit_code == 2
+    assert "The setting 'rank' belongs to lora" in refused.stderr
+
+
+def test_every_kind_and_mask_has_its_option() -> None:
+    assert tuple(AdapterName) == get_args(Kind)
+    assert tuple(MaskName) == get_args(Mask)
 
 
 def test_people_see_validation_and_what_comes_next(run: Callable[..., Result], calls: list[dict[str, Any]]) -> None:

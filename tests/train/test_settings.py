@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rheostat.core.errors import SettingError
+from rheostat.train.adapters import Trainable
 from rheostat.train.recipes import Plain, Uniform
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
@@ -20,6 +21,17 @@ def test_the_defaults_are_the_papers() -> None:
     assert replace(SETTINGS, lora=8).chosen_recipe == Uniform(0.5, 1.0)
     assert replace(SETTINGS, lora=8, recipe=Plain()).chosen_recipe == Plain()
     assert SETTINGS.out == Path("out")
+
+
+def test_what_is_trained_is_said_in_one_of_three_ways() -> None:
+    assert SETTINGS.trained == Trainable("full")
+    assert replace(SETTINGS, lora=4).trained == Trainable("lora", rank=4)
+    wanted = Trainable("dora", rank=4)
+    assert replace(SETTINGS, trainable=wanted).trained == wanted
+    assert replace(SETTINGS, trainable=wanted.to_json()) == replace(SETTINGS, trainable=wanted)
+    assert replace(SETTINGS, trainable=wanted).to_json()["trainable"] == wanted.to_json()
+    assert replace(SETTINGS, trainable=wanted).chosen_recipe == Uniform(0.5, 1.0)
+    assert replace(SETTINGS, trainable=Trainable("shira")).chosen_recipe == Uniform(0.02, 1.0)
 
 
 def test_what_a_run_learns_from_is_json_without_places() -> None:
@@ -49,6 +61,8 @@ def test_what_a_run_learns_from_is_json_without_places() -> None:
         ({"weight_decay": -0.1}, "weight_decay is a number at least 0"),
         ({"warmup": 1.0}, "warmup is a number at least 0 and below 1"),
         ({"recipe": "uniform"}, "recipe is a Recipe.*make_recipe"),
+        ({"lora": 4, "trainable": Trainable("lora")}, "trained is said once.*Leave lora out"),
+        ({"trainable": {"kind": "full", "rank": 4}}, "'rank' belongs to lora"),
         ({"data": make_data("causal-lm")}, "The data is for the task"),
         ({"task": "causal-lm", "loss_on": "continuation", "gradient_checkpointing": True}, "key-value cache"),
     ],

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rheostat.bundle.runtime import Bundle, Prediction, load
-from rheostat.bundle.store import MANIFEST, BundleInfo, check_target, read_manifest, save_bundle
+from rheostat.bundle.store import ADAPTER, MANIFEST, BundleInfo, check_target, read_manifest, save_bundle
 
 __all__ = [
+    "ADAPTER",
     "MANIFEST",
     "Bundle",
     "BundleInfo",

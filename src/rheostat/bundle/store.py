@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rheostat.techniques import Technique
 
 __all__ = [
+    "ADAPTER",
     "MANIFEST",
     "PROFILE",
     "VERSION",
@@ -37,6 +38,8 @@ __all__ = [
 VERSION: Final = 1
 MANIFEST: Final = "bundle.json"
 PROFILE: Final = "profile.json"
+ADAPTER: Final = "adapter"
+"""The folder, inside a bundle, of the adapter whose change its weights already hold."""
 CHECKPOINTS: Final = ".checkpoints"
 _CARD: Final = "README.md"
 # The manifest cannot hold its own hash, a profile is measured later, and people may edit the card.
@@ -71,6 +74,7 @@ def save_bundle(
     tokenizer: PreTrainedTokenizerBase,
     technique: Technique,
     info: BundleInfo,
+    also: Mapping[str, Path] | None = None,
 ) -> Path:
     """Write a bundle; an existing one is replaced only when the new one is complete.
 
@@ -80,6 +84,7 @@ def save_bundle(
         tokenizer: Its tokenizer.
         technique: What `load` attaches to it.
         info: What the bundle says about itself.
+        also: Folders to copy into the bundle, by the name that they get there.
 
     Returns:
         ``folder``.
@@ -93,6 +98,8 @@ def save_bundle(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.new-"))
+        for name, source in (also or {}).items():
+            shutil.copytree(source, temporary / name)
         _fill(temporary, model, tokenizer, technique, info)
         _put_in_place(temporary, folder)
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from rheostat.cli import heavy
+from rheostat.cli.adapters import AdapterOptions, given_trainable
 from rheostat.cli.columns import ColumnOptions, given_columns
 from rheostat.cli.command import Command
 from rheostat.cli.output import Reply, table
@@ -66,7 +67,7 @@ class TrackerName(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneOptions(ColumnOptions):
+class FinetuneOptions(AdapterOptions, ColumnOptions):
     """Options of ``finetune``."""
 
     model: Annotated[
@@ -116,7 +117,7 @@ class FinetuneOptions(ColumnOptions):
     ] = None
     lora: Annotated[
         int | None,
-        typer.Option(metavar="RANK", help="Train LoRA adapters of this rank; without, all weights."),
+        typer.Option(metavar="RANK", help="Train LoRA adapters of this rank: short for --adapter lora --rank RANK."),
     ] = None
     ordinary: Annotated[
         bool, typer.Option("--ordinary", help="The same as --recipe plain: the control of an experiment.")
@@ -176,6 +177,7 @@ def _settings(options: FinetuneOptions) -> dict[str, Any]:
     return {
         **places,
         **plain,
+        "trainable": given_trainable(options),
         "recipe": _recipe(options),
         "recipe_changes": {name: value for name, value in changes.items() if value is not None},
     }

@@ -17,12 +17,12 @@ from rich.console import Console
 from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
 
-from rheostat.bundle import MANIFEST, BundleInfo, check_target, read_manifest, save_bundle
+from rheostat.bundle import ADAPTER, MANIFEST, BundleInfo, check_target, read_manifest, save_bundle
 from rheostat.core.errors import BundleError, DataError, RheostatError, SettingError, TrainingError
 from rheostat.core.text import TextData
 from rheostat.models.sources import LoadedModel, length_limit, load_model, quiet_transformers
 from rheostat.techniques import Handle, attach
-from rheostat.train.adapters import add_adapters, merge_adapters
+from rheostat.train.adapters import Prepared, prepare
 from rheostat.train.callbacks import FiniteGradients, Interrupt, SaveNowAndThen
 from rheostat.train.checkpoints import checkpoints_folder, open_run
 from rheostat.train.data import load_data
@@ -41,6 +41,9 @@ from rheostat.train.trainer import StepTrainer
 from rheostat.train.validation import Validator, glance, history_of
 
 __all__ = ["FinetuneSettings", "TrainingInterrupted", "finetune"]
+
+_CALIBRATION_BATCHES = 8
+"""Batches of train rows, evenly spread, by whose gradients SHiRA's masks are chosen."""
 
 
 _LOG_STEPS = 10
@@ -180,7 +183,8 @@ def _length_notes(settings: FinetuneSettings, train: Examples, max_length: int) 
 
 def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, description: dict[str, Any]) -> Path:
     settings, started = run.settings, time.monotonic()
-    model = run.loaded.model if settings.lora is None else add_adapters(run.loaded.model, settings.task, settings.lora)
+    prepared = _prepared(run, handle)
+    model = prepared.model
     _check_space(settings.out, run.loaded.model)
     trainer, validator = _trainer(run, model, handle)
     with quiet_transformers():
@@ -189,8 +193,9 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
     if settings.choose == "best" and validator is not None:
         chosen = validator.best_epoch(trainer.state)
         validator.restore_best(model)
-    if settings.lora is not None:
-        merge_adapters(model)
+    adapter = checkpoints_folder(settings.out) / ADAPTER
+    saved = prepared.save(adapter)
+    prepared.merge()
     handle.detach()
     training = {
         "settings": description,
@@ -208,18 +213,33 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
         run.data.label_names,
         run.loaded.origin,
         training,
-        _notes(run, checkpoint),
+        _notes(run, prepared, checkpoint),
     )
     # save_bundle replaces the whole folder: the checkpoints go when the bundle is complete, not before.
-    saved = (run.loaded.model, run.loaded.tokenizer, settings.technique, info)
-    return on_main(lambda: save_bundle(settings.out, *saved))
+    saved_files = {ADAPTER: adapter} if saved else {}
+    parts = (run.loaded.model, run.loaded.tokenizer, settings.technique, info, saved_files)
+    return on_main(lambda: save_bundle(settings.out, *parts))
 
 
-def _notes(run: _Run, checkpoint: Path | None) -> tuple[str, ...]:
-    settings = run.settings
-    notes = [*run.notes, settings.chosen_recipe.told()]
-    if settings.lora is not None:
-        notes.append(f"LoRA adapters of rank {settings.lora} were trained, and merged into the weights.")
+def _prepared(run: _Run, handle: Handle) -> Prepared:
+    settings, model = run.settings, run.loaded.model
+    loss = make_loss(settings.task, settings.loss_for(run.data.split("train")), handle)
+    collator = Collator(run.loaded.tokenizer)
+
+    def losses() -> Iterator[torch.Tensor]:
+        size = settings.batch_size
+        rows = run.train.rows[:: max(len(run.train.rows) // (_CALIBRATION_BATCHES * size), 1)]
+        for start in range(0, min(len(rows), _CALIBRATION_BATCHES * size), size):
+            batch = collator(rows[start : start + size])
+            yield loss(model, {name: tensor.to(model.device) for name, tensor in batch.items()}).mean
+
+    return prepare(model, settings.trained, settings.task, seed=settings.seed, losses=losses, origin=run.loaded.origin)
+
+
+def _notes(run: _Run, prepared: Prepared, checkpoint: Path | None) -> tuple[str, ...]:
+    notes = [*run.notes, run.settings.chosen_recipe.told()]
+    if prepared.note is not None:
+        notes.append(prepared.note)
     if checkpoint is not None:
         notes.append(f"The run was interrupted and continued from {checkpoint.name}.")
     return tuple(notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,6 +12,7 @@ from rheostat.core.errors import SettingError
 from rheostat.core.names import suggest
 from rheostat.core.text import Split, Task, TextData
 from rheostat.techniques import Technique, TokenPruning
+from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.data import USUAL_COLUMNS, Columns
 from rheostat.train.recipes import Recipe, Uniform
 
@@ -62,7 +64,8 @@ class FinetuneSettings:
         resume: Go on from the last checkpoint in ``out``, if there is one.
         recipe: How the model becomes robust at every speed; see `rheostat.train.recipes`. None for the paper's: a
             keep rate from U(0.02, 1) at every step, from U(0.5, 1) with LoRA.
-        lora: Rank of LoRA adapters, which are merged into the weights at the end; None trains all weights.
+        lora: Rank of LoRA adapters, short for ``trainable=Trainable("lora", rank=...)``.
+        trainable: Which weights are trained, or that as plain data; None for all, or what ``lora`` says.
         loss_on: For causal-lm, which positions are learnt from; None for survivors, or, where the data are prompts with
             answers, for their answers, which are continuations.
         choose: Keep the weights of the last epoch, or of the one that is best on validation.
@@ -111,10 +114,13 @@ class FinetuneSettings:
     evaluate_steps: int | None = None
     max_minutes: float | None = None
     track: Tracker | None = None
+    trainable: Trainable | None = None
 
     def __post_init__(self) -> None:
-        """Refuse unfit settings, and turn ``out`` into a path."""
+        """Refuse unfit settings; turn ``out`` into a path, and plain data into a `Trainable`."""
         object.__setattr__(self, "out", Path(self.out))
+        if isinstance(self.trainable, Mapping):
+            object.__setattr__(self, "trainable", Trainable.from_json(self.trainable))
         for name, options in _CHOICES.items():
             if name not in _OPTIONAL or getattr(self, name) is not None:
                 _check_choice(name, getattr(self, name), get_args(options))
@@ -137,7 +143,7 @@ class FinetuneSettings:
         """The recipe, or the default one."""
         if self.recipe is not None:
             return self.recipe
-        return Uniform() if self.lora is None else Uniform(_KEEP_LOW_LORA)
+        return Uniform(_KEEP_LOW_LORA) if self.trained.is_lora else Uniform()
 
     @property
     def judges(self) -> bool:
@@ -161,16 +167,30 @@ class FinetuneSettings:
         self._check_cache("continuation")
         return "continuation"
 
+    @property
+    def trained(self) -> Trainable:
+        """Which weights are trained, whichever setting says so."""
+        if self.trainable is not None:
+            return self.trainable
+        return Trainable() if self.lora is None else Trainable("lora", rank=self.lora)
+
     def to_json(self) -> dict[str, Any]:
         """Return what the run learns from, as plain data."""
         plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
         plain["recipe"] = self.chosen_recipe.to_json()
         columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
-        return {**plain, "model": str(self.model), "technique": self.technique.to_json(), "columns": columns}
+        objects = {"technique": self.technique.to_json(), "trainable": self.trained.to_json(), "columns": columns}
+        return {**plain, "model": str(self.model), **objects}
 
     def _check_together(self) -> None:
         if isinstance(self.data, TextData) and self.data.task != self.task:
             raise SettingError("The data is for the task.", given=f"task={self.task!r} and data for {self.data.task!r}")
+        if self.lora is not None and self.trainable is not None:
+            raise SettingError(
+                "What is trained is said once.",
+                given=f"lora={self.lora} and trainable={self.trainable}",
+                mend="Leave lora out; trainable has a rank, too.",
+            )
         self._check_cache(self.loss_on)
 
     def _check_cache(self, loss_on: LossOn | None) -> None:
