@@ -80,7 +80,7 @@ def test_shira_changes_two_percent_and_leaves_its_adapter(
     assert "adapter/shira.safetensors" in read_manifest(folder)["files"]
     said = read_manifest(folder)["training"]["settings"]
     assert said["trainable"] == {"kind": "shira", "share": 0.02, "mask": mask}
-    assert said["keep_low"] == 0.02
+    assert said["recipe"]["keep_low"] == 0.02
 
     base = load_model(str(wanted.model), wanted.task, label_names=None if task == "causal-lm" else ("a", "b")).model
     switch = SparseSwitch(base)
