@@ -57,10 +57,11 @@ def speculate(
     several depths), and is slower than plain decoding where they do not.
 
     What Transformers' ``assistant_early_exit`` lacks (5.23, ``EarlyExitCandidateGenerator``): its draft has a cache of
-    its own, and all blocks verify, so that those below run twice for each drafted token (a tiny Llama of 4 blocks, draft
-    by 2, 38 tokens read: 75, 75, 38 and 38 through the blocks; here 38 each). It turns the model's configuration down
-    while it drafts, for every thread, and leaves it so after an error. GPT-2, whose forward does not look there, fails
-    with an IndexError. It rolls the cache back, so that a pruned prompt is refused. It can sample; this cannot.
+    its own, and all blocks verify, so that those below run twice for each drafted token (a tiny Llama of 4 blocks, 2 of
+    them drafting, 38 tokens read: 75, 75, 38 and 38 go through the blocks; here 38 through each). It turns the model's
+    configuration down while it drafts, for every thread, and leaves it so after an error. GPT-2, whose forward does not
+    look there, fails with an IndexError. It rolls the cache back, so that a pruned prompt is refused. It can sample;
+    this cannot.
 
     Source: https://arxiv.org/abs/2309.08968, section 3.3 (SoFT). Deviation: K is adapted by the rule above, which the
     paper does not state.
