@@ -111,6 +111,20 @@ def test_segments_one_after_another_are_the_whole(family: Family, tokens: float)
             assert survivors in (None, handle.survivors())
 
 
+def test_watched_states_are_not_written_over() -> None:
+    model = tiny_model("llama")
+    handle, inputs = attach(model, "tokens"), batch("right")
+    with torch.no_grad(), handle.at(tokens=0.5):
+        kept = {}
+        for stop, watch in ((1, {0}), (2, {1}), (4, {-1, 0, 1, 3})):
+            with through(Segment(stop=stop, watch=frozenset(watch))) as segment:
+                model(**inputs)
+            kept[stop] = segment.seen
+    assert torch.equal(kept[4][0], kept[1][0])
+    assert torch.equal(kept[4][1], kept[2][1])
+    assert torch.equal(kept[4][-1], model.get_input_embeddings()(inputs["input_ids"]))
+
+
 def test_depth_and_tokens_together_are_pruning_of_the_shorter_model() -> None:
     for model_type in ("llama", "gemma2", "bert"):
         model = tiny_model(model_type)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from rheostat.core.errors import SettingError
+from rheostat.core.errors import RheostatError, SettingError
 from rheostat.measure.macs import Plan, batch_macs, planned_row
 from rheostat.measure.model_cost import cost_of
 from rheostat.techniques import Depth, TokenPruning, attach, configure, neutral_configuration, technique_from_json
@@ -65,8 +65,10 @@ def test_turning_copies_nothing_and_allocates_nothing() -> None:
             with handle.at(depth=1):
                 pass
     assert not [event for event in profile.events() if event.name.startswith("aten::")]
-    with torch.no_grad():
+    with torch.no_grad(), handle.at(depth=4):
         model(IDS)
+    with pytest.raises(RheostatError, match="Survivors are known"):
+        handle.survivors()
     after = dict(model.named_parameters())
     assert before.keys() == after.keys()
     assert all(after[name] is tensor and tensor.data_ptr() == at for name, (at, tensor) in before.items())
