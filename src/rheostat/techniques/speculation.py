@@ -57,13 +57,8 @@ def speculate(
     several depths), and is slower than plain decoding where they do not.
 
     What Transformers' ``assistant_early_exit`` lacks (5.23, ``EarlyExitCandidateGenerator``): its draft has a cache of
-<<<<<<< HEAD
-    its own, and all blocks verify, so that those below run twice for each drafted token (a tiny Llama of 4 blocks,
-    draft by 2, 38 tokens read: 75, 75, 38 and 38 through the blocks; here 38 each). It turns the model's
-=======
     its own, and all blocks verify, so that those below run twice for each drafted token (a tiny Llama of 4 blocks, 2 of
     them drafting, 38 tokens read: 75, 75, 38 and 38 go through the blocks; here 38 through each). It turns the model's
->>>>>>> 9e9abc30bddd86bd3bace78f0990b664bea2d897
     configuration down while it drafts, for every thread, and leaves it so after an error. GPT-2, whose forward does not
     look there, fails with an IndexError. It rolls the cache back, so that a pruned prompt is refused. It can sample;
     this cannot.
