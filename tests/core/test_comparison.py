@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rheostat.core.comparison import Verdict, compare, judge
+from rheostat.core.comparison import CONFIDENCE, Verdict, compare, is_known, judge
 from rheostat.core.measurement import Measurement
 from rheostat.core.metrics import Metric, unavailable
-from rheostat.core.statistics import Estimate
+from rheostat.core.statistics import Estimate, paired_ratio
 
 
 def measured(metrics: dict[str, Metric], ratios: list[float] | None = None) -> Measurement:
@@ -36,6 +36,22 @@ def test_five_per_cent_are_detected() -> None:
     generator = random.Random(2)
     assert [simulated(1.05, 0.03, generator) for _ in range(100)].count("worse") >= 95
     assert [simulated(0.95, 0.03, generator) for _ in range(100)].count("better") >= 95
+
+
+def patient(factor: float, noise: float, generator: random.Random) -> str:
+    """Return the verdict where rounds are added until the ratio is known, at most 60."""
+    ratios: list[float] = []
+    while not is_known(ratios) and len(ratios) < 60:
+        ratios.append(factor * math.exp(generator.gauss(0, noise)))
+    return judge(paired_ratio(ratios, CONFIDENCE), "lower")
+
+
+def test_more_rounds_find_5_per_cent_in_more_noise_and_still_tie_what_is_equal() -> None:
+    generator = random.Random(3)
+    assert [patient(1.05, 0.06, generator) for _ in range(100)].count("worse") >= 95
+    assert [patient(1.0, 0.06, generator) for _ in range(100)].count("tied") >= 95
+    assert not is_known([1.0] * 7)
+    assert is_known([1.0] * 8)
 
 
 def test_too_few_rounds_fall_back_to_the_values_own_intervals() -> None:

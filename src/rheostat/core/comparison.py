@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -9,13 +10,16 @@ from rheostat.core.measurement import Measurement
 from rheostat.core.metrics import METRICS, Metric, metric_kind
 from rheostat.core.statistics import Estimate, fewest_values, paired_ratio
 
-__all__ = ["CONFIDENCE", "MARGIN", "Verdict", "compare", "judge"]
+__all__ = ["CONFIDENCE", "MARGIN", "Verdict", "compare", "is_known", "judge"]
 
 MARGIN: Final = 0.01
 """Ratios nearer to 1 than this are tied, however narrow the interval: nobody would choose by them."""
 
 CONFIDENCE: Final = 0.99
 """Of the interval that a verdict on paired ratios needs to exclude 1: a grid makes dozens of verdicts."""
+
+KNOWN: Final = 0.02
+"""Half the width, as a share, of the interval of a ratio that is known well enough to find a difference of 5 %."""
 
 Judgement = Literal["better", "worse", "tied", "unknown"]
 
@@ -65,6 +69,21 @@ def compare(a: Measurement, b: Measurement, *, paired: bool = True) -> list[Verd
         ratios = b.samples.get("ratio", []) if paired and name == "latency_p50" else []
         found.append(_verdict(name, (a.metrics[name], b.metrics[name]), ratios))
     return found
+
+
+def is_known(ratios: Sequence[float], to: float = KNOWN) -> bool:
+    """Say whether a ratio is known well enough: half the width of its `CONFIDENCE` interval is at most ``to``.
+
+    Only the width counts, not where the ratio lies, so that stopping here does not favour a verdict.
+
+    Args:
+        ratios: One a round.
+        to: As a share of the ratio, above 0.
+    """
+    if len(ratios) < fewest_values(CONFIDENCE):
+        return False
+    found = paired_ratio(ratios, CONFIDENCE)
+    return found.high / found.low <= (1.0 + to) ** 2
 
 
 def judge(ratio: Estimate, better: Literal["lower", "higher"], margin: float = MARGIN) -> Judgement:

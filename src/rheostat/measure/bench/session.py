@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rheostat.core.comparison import CONFIDENCE
+from rheostat.core.comparison import is_known
 from rheostat.core.efficiency import Energy
-from rheostat.core.statistics import fewest_values, paired_ratio
 from rheostat.core.traces import Trace
 from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.process import MeasuredProcess, WorkError
@@ -22,7 +21,6 @@ from rheostat.measure.probes.sampler import Sampler
 __all__ = ["Case", "Found", "Party", "Texts", "joined", "take_more_turns", "take_turns"]
 
 _INTERVAL = 0.01
-_KNOWN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +263,7 @@ def take_more_turns(party: Party, plain: Party | None, most: int, meter: EnergyM
     """Let two parties run in turn until their ratio is known, or ``most`` rounds of all sittings are over."""
     earlier = [ratio for one in party.sittings[:-1] for ratio in one.ratios]
     while plain is not None and len(ratios := [*earlier, *party.found.ratios]) < most:
-        found = paired_ratio(ratios, CONFIDENCE)
-        if len(ratios) >= fewest_values(CONFIDENCE) and found.high / found.low <= (1.0 + _KNOWN) ** 2:
+        if is_known(ratios):
             return
         take_turns(party, plain, [len(ratios)], meter)
 
