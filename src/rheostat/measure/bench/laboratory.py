@@ -135,7 +135,7 @@ class Laboratory:
         instruments = _Instruments.of(self._method)
         with written(self._data, self._workload) as texts:
             party = Party(self._case(first, first.configuration), self._method, texts)
-            with contextlib.closing(_Reference(party, first.model.disk)) as reference:
+            with contextlib.closing(_Reference(party, self._method, first.model.disk)) as reference:
                 reason = first.model.shortage(self._method.memory_limit)
                 if reason is not None or reference.sit_down() is None:
                     reason = reason or reference.reason
@@ -168,7 +168,7 @@ class Laboratory:
                 mine = [plan for plan in plans if plan.model.source == source]
                 case = self._case(mine[0], plain_of(mine[0].configuration, mine[0].model.blocks))
                 party = Party(case, self._method, texts)
-                with contextlib.closing(_Reference(party, mine[0].model.disk)) as plain:
+                with contextlib.closing(_Reference(party, self._method, mine[0].model.disk)) as plain:
                     for plan in mine:
                         yield self._one(plan, plain, texts, instruments)[0]
 
@@ -291,10 +291,10 @@ class Laboratory:
 
 
 class _Reference:
-    """What others are compared with: it has as many sittings as they have."""
+    """What others are compared with: it has as many sittings as they have, or, where they have one each, one for all."""
 
-    def __init__(self, party: Party, disk: int | None = None) -> None:
-        self._party, self.disk = party, disk
+    def __init__(self, party: Party, method: Method, disk: int | None = None) -> None:
+        self._party, self._method, self.disk = party, method, disk
         self._dead = False
         self.reason = ""
 
@@ -310,7 +310,8 @@ class _Reference:
 
     def sit_down(self) -> Party | None:
         """Return it at the start of a sitting; None where it cannot run."""
-        if self._party.running and not self._party.found.turns:
+        if self._party.running and (self._method.sittings == 1 or not self._party.found.turns):
+            self._party.grant(self._method.time_limit)
             return self._party
         if not self._dead:
             try:
