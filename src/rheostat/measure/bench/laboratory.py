@@ -291,7 +291,7 @@ class Laboratory:
 
 
 class _Reference:
-    """What others are compared with: it has as many sittings as they have, or, where they have one each, one for all."""
+    """What others are compared with: with as many sittings as they have, or one for all where they have one each."""
 
     def __init__(self, party: Party, method: Method, disk: int | None = None) -> None:
         self._party, self._method, self.disk = party, method, disk
