@@ -45,6 +45,7 @@ from rheostat.models.sources import load_model
 from rheostat.techniques import attach
 from rheostat.techniques.depths import blocks_of, outputs_at_depths
 from rheostat.techniques.row_exits import classify_with_exits, exit_scores
+from rheostat.techniques.speculation import Speculated
 from rheostat.techniques.speculation import speculate as draft
 from rheostat.train.data import load_data
 from rheostat.train.examples import Collator, make_examples
@@ -139,68 +140,72 @@ def exits(options: argparse.Namespace) -> None:
 
 
 def speculate(options: argparse.Namespace) -> None:
-    """Write with drafts, in turn with plain greedy writing."""
+    """Write with drafts, in turn with plain greedy writing; depths that are on file are not measured again."""
     model, loaded = prepare(options)
     # Both write as many tokens, whatever they say.
     model.generation_config.eos_token_id = None
-    plain: Any = twin(model)
+    plain = twin(model)
     handle = attach(model, "depth")
-    prompts = token_rows(options, loaded, options.prompts, options.prompt_tokens).split(1)
-    how = {"max_new_tokens": options.new, "do_sample": False, "pad_token_id": 0}
-
-    def ordinary(prompt: torch.Tensor) -> torch.Tensor:
-        written: torch.Tensor = plain.generate(prompt, attention_mask=torch.ones_like(prompt), **how)
-        return written[:, prompt.shape[1] :]
-
-    rows, expected = [], [ordinary(prompt) for prompt in prompts]
     blocks = blocks_of(handle)
-    for depth in options.draft_depths or sorted({max(1, blocks * share // 6) for share in range(1, 6)} | {blocks - 1}):
-        written = [draft(handle, at, depth=depth, max_new_tokens=options.new, eos_token_id=[]) for at in prompts]
-        timings = [
-            paired(
-                lambda prompt=prompt: ordinary(prompt),
-                lambda prompt=prompt, depth=depth: draft(
-                    handle, prompt, depth=depth, max_new_tokens=options.new, eos_token_id=[]
-                ),
-                options.pairs,
-                warmup=1,
-            )
-            for prompt in prompts
-        ]
-        drafted = [count for one in written for count in one.rounds]
-        differ = [_first_difference(one.tokens, other) for one, other in zip(written, expected, strict=True)]
-        whole = PairedTiming(
-            tuple(map(sum, zip(*(one.plain for one in timings), strict=True))),
-            tuple(map(sum, zip(*(one.other for one in timings), strict=True))),
-        )
-        count = options.new * len(prompts)
-        rows.append(
-            {
-                "draft_depth": depth,
-                "tokens_a_second": count / whole.seconds,
-                "plain_tokens_a_second": count / whole.plain_seconds,
-                "speedup": whole.speedup,
-                "speedup_95": list(whole.speedup_interval),
-                "acceptance": sum(kept for _, kept in drafted) / max(sum(size for size, _ in drafted), 1),
-                "acceptance_by_prompt": [one.acceptance for one in written],
-                "equal_prompts": differ.count(None),
-                "prompts": len(prompts),
-                "first_differences": differ,
-            }
-        )
-        print(json.dumps(rows[-1]))
-    handle.detach()
+    prompts = token_rows(options, loaded, options.prompts, options.prompt_tokens).split(1)
     about = {
-        "commit": commit(),
-        "machine": machine("cpu"),
         "model": "tiny random" if options.tiny else options.model,
         "blocks": blocks,
         "dtype": str(model.dtype),
         "prompt_tokens": options.prompt_tokens,
         "new_tokens": options.new,
+        "prompts": options.prompts,
         "pairs": options.pairs,
     }
-    write_atomically(_speculation(options), json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    path = _speculation(options)
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    # What was measured with other settings is no part of the same table.
+    rows = found["rows"] if all(found.get(name) == value for name, value in about.items()) else []
+    about |= {"machine": machine("cpu"), "commit": commit()}
+    for depth in options.draft_depths or sorted({max(1, blocks * share // 6) for share in range(1, 6)} | {blocks - 1}):
+        if all(row["draft_depth"] != depth for row in rows):
+            rows.append(_drafted(options, handle, plain, prompts, depth))
+            print(json.dumps(rows[-1]))
+            write_atomically(path, json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    handle.detach()
+
+
+def _drafted(options: argparse.Namespace, handle: Any, plain: Any, prompts: Any, depth: int) -> dict[str, Any]:
+    """Measure one draft depth on every prompt."""
+
+    def ordinary(prompt: torch.Tensor) -> torch.Tensor:
+        how = {"max_new_tokens": options.new, "do_sample": False, "pad_token_id": 0}
+        written: torch.Tensor = plain.generate(prompt, attention_mask=torch.ones_like(prompt), **how)
+        return written[:, prompt.shape[1] :]
+
+    def drafting(prompt: torch.Tensor) -> Speculated:
+        return draft(handle, prompt, depth=depth, max_new_tokens=options.new, eos_token_id=[])
+
+    written = [drafting(prompt) for prompt in prompts]
+    differ = [_first_difference(one.tokens, ordinary(at)) for one, at in zip(written, prompts, strict=True)]
+    timings = [
+        paired(lambda at=prompt: ordinary(at), lambda at=prompt: drafting(at), options.pairs, warmup=1)
+        for prompt in prompts
+    ]
+    together = PairedTiming(
+        tuple(itertools.chain.from_iterable(one.plain for one in timings)),
+        tuple(itertools.chain.from_iterable(one.other for one in timings)),
+    )
+    rounds = [one for each in written for one in each.rounds]
+    count = options.new * len(prompts)
+    return {
+        "draft_depth": depth,
+        "tokens_a_second": count / sum(one.seconds for one in timings),
+        "plain_tokens_a_second": count / sum(one.plain_seconds for one in timings),
+        "speedup": together.speedup,
+        "speedup_95": list(together.speedup_interval),
+        "speedup_by_prompt": [one.speedup for one in timings],
+        "acceptance": sum(kept for _, kept in rounds) / max(sum(size for size, _ in rounds), 1),
+        "acceptance_by_prompt": [one.acceptance for one in written],
+        "equal_prompts": differ.count(None),
+        "prompts": len(prompts),
+        "first_differences": differ,
+    }
 
 
 def table(options: argparse.Namespace) -> None:
@@ -438,7 +443,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--exit-depths", type=int, nargs="+", help="without, those that nested trains")
     found.add_argument("--targets", type=float, nargs="+", help="mean depths; without, five of them")
-    found.add_argument("--pairs", type=int, default=9, help="runs in turn")
+    found.add_argument("--pairs", type=int, help="runs in turn; without, 9, and for speculate 5 of each prompt")
     found.add_argument("--timing-rows", type=int, default=64, help="texts that are timed")
     found.add_argument("--batch-size", type=int, default=16, help="texts in one forward")
     found.add_argument("--steps", type=int, default=12, help="training steps that are weighed")
@@ -448,7 +453,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     found.add_argument("--draft-depths", type=int, nargs="+", help="without, six of them")
     found.add_argument("--prompts", type=int, default=4)
     found.add_argument("--prompt-tokens", type=int, default=64)
-    found.add_argument("--new", type=int, default=96, help="tokens that are written")
+    found.add_argument("--new", type=int, default=64, help="tokens that are written")
     found.add_argument("--text", type=Path, help="where prompts come from; else Python's manual")
     found.add_argument("--threads", type=int)
     found.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
@@ -458,6 +463,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         found.error(f"{options.stage} reads data")
     options.device = "cpu"
     options.model = options.model or (GEMMA if options.stage == "speculate" else MINILM)
+    options.pairs = options.pairs or (5 if options.stage == "speculate" else 9)
     if options.quick or options.tiny:
         options.minutes, options.pairs, options.timing_rows, options.repeats, options.steps = 0.02, 2, 4, 1, 2
         options.turns, options.prompts, options.prompt_tokens, options.new = 20, 2, 8, 8

@@ -57,6 +57,10 @@ def test_drafts_are_timed_beside_plain_writing(tmp_path: Path) -> None:
         assert row["first_differences"] == [None, None]
         assert 0 <= row["acceptance"] <= 1
     assert found["blocks"] == tiny_model().config.num_hidden_layers
+    depth.main(["speculate", "--tiny", "--results", str(tmp_path), "--draft-depths", "1", "3"])
+    again = json.loads((tmp_path / "depth-speculate-tiny.json").read_text())
+    assert again["rows"][:2] == found["rows"]
+    assert [row["draft_depth"] for row in again["rows"]] == [1, 5, 3]
 
 
 def test_a_mixture_of_depths_is_a_line_between_them() -> None:
