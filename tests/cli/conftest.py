@@ -24,6 +24,15 @@ class FakePrediction:
     probability: float
     probabilities: dict[str, float]
     truncated: bool = False
+    depth: int | None = None
+
+
+@dataclass(frozen=True)
+class FakeDecoded:
+    text: str
+    tokens: int
+    mean_depth: float | None = None
+    acceptance: float | None = None
 
 
 class FakeTokenizer:
@@ -65,7 +74,14 @@ class FakeBundle:
         if self.noisy:
             sys.stdout.write("a library prints to stdout")
         self.calls.append({"texts": list(texts), "pairs": pairs, **options})
-        return [FakePrediction("spam", 0.9, {"ham": 0.1, "spam": 0.9}) for _ in texts]
+        depth = 3 if options.get("exits") else None
+        return [FakePrediction("spam", 0.9, {"ham": 0.1, "spam": 0.9}, depth=depth) for _ in texts]
+
+    def decode(self, prompt: str, **options: Any) -> FakeDecoded:
+        self.calls.append({"prompt": prompt, **options})
+        if options["draft_depth"] is None:
+            return FakeDecoded(" Ishmael.", 3, mean_depth=2.5)
+        return FakeDecoded(" Ishmael.", 3, acceptance=0.75)
 
     def generate(self, prompt: str, streamer: Any = None, **options: Any) -> str:
         self.calls.append({"prompt": prompt, **options})

@@ -154,3 +154,37 @@ def test_a_prompt_comes_from_standard_input(run: Run, bundle: FakeBundle, monkey
     run("generate", "b", "-", input="Call me")
 
     assert bundle.calls[0]["prompt"] == "Call me"
+
+
+def test_exits_tell_the_depth_of_each_text(run: Run, run_json: Callable[..., Any], bundle: FakeBundle) -> None:
+    data = run_json("predict", "b", "one", "two", "--exits")
+
+    assert bundle.calls[0]["exits"] is True
+    assert (data["mean_depth"], [row["depth"] for row in data["predictions"]]) == (3.0, [3, 3])
+    assert "mean depth 3.00" in run("predict", "b", "one", "--exits").stdout
+    assert "depth" not in run("predict", "b", "one").stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "asked", "told"),
+    [
+        (["--exits"], {"exits": True, "draft_depth": None}, "mean depth 2.50"),
+        (["--draft-depth", "2"], {"exits": False, "draft_depth": 2}, "75% of what was drafted was kept"),
+    ],
+)
+def test_text_is_decoded_by_exits_or_drafts(
+    run: Run, bundle: FakeBundle, option: list[str], asked: dict[str, Any], told: str
+) -> None:
+    result = run("generate", "b", "Call me", *option, "--set", "tokens=0.5", "--max-new-tokens", "8")
+
+    assert result.stdout == " Ishmael.\n"
+    assert told in result.stderr
+    assert bundle.calls == [{"prompt": "Call me", "max_new_tokens": 8, "tokens": 0.5, "do_sample": False, **asked}]
+
+
+def test_drafts_are_not_drawn(run: Run, bundle: FakeBundle) -> None:
+    result = run("generate", "b", "Call me", "--draft-depth", "2", "--temperature", "0.5")
+
+    assert result.exit_code == 2
+    assert "likeliest token. Given: --temperature 0.5. Leave --temperature out." in " ".join(result.stderr.split())
+    assert bundle.calls == []

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rheostat.cli import benching, catalogue, doctor, explaining, measuring, running, training
+from rheostat.cli import benching, catalogue, doctor, exiting, explaining, measuring, running, training
 from rheostat.cli.command import add_command
 from rheostat.cli.versions import version_of
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 for _command in (
     *training.COMMANDS,
     *measuring.COMMANDS,
+    *exiting.COMMANDS,
     *benching.COMMANDS,
     *running.COMMANDS,
     *explaining.COMMANDS,

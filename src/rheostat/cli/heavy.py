@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from rheostat.bundle import Bundle, Prediction
+    from rheostat.bundle import Bundle, Prediction, SavedExits
     from rheostat.core.measurement import Measurement
     from rheostat.core.prices import PriceTable
     from rheostat.core.profile import Profile
@@ -24,6 +24,7 @@ __all__ = [
     "bench",
     "bench_data",
     "calibrate",
+    "choose_exits",
     "duel",
     "encoded_text",
     "families",
@@ -152,11 +153,22 @@ def predict(
     texts: Sequence[str],
     pairs: Sequence[str] | None,
     settings: Mapping[str, Any],
-    *,
-    batch_size: int = 16,
+    **options: Any,
 ) -> list[Prediction]:
     """Classify texts; see `rheostat.Bundle.predict`."""
-    return bundle.predict(texts, pairs, batch_size=batch_size, **settings)
+    return bundle.predict(texts, pairs, **{**options, **settings})
+
+
+def choose_exits(
+    bundle: Bundle, data: TextData, split: str, settings: Mapping[str, float], **wanted: Any
+) -> tuple[SavedExits, Path]:
+    """Choose exits at dial settings and write them; see `rheostat.measure.exits.choose_exits`."""
+    from rheostat.bundle import write_exits
+    from rheostat.measure.exits import choose_exits as choose
+
+    with bundle.handle.at(**settings):
+        found = choose(bundle, data.split(split), name=split, **wanted)
+    return found, write_exits(bundle.folder, found)
 
 
 def families() -> tuple[Family, ...]:

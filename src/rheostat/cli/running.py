@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rheostat.cli import heavy
 from rheostat.cli.command import Command
 from rheostat.cli.dials import DialOptions, dial_settings, settings_words
-from rheostat.cli.output import Reply, plain, table
+from rheostat.cli.output import Reply, plain, print_note, table
 from rheostat.core.errors import DataError, SettingError
 from rheostat.core.files import write_atomically
+
+if TYPE_CHECKING:
+    from rheostat.bundle import Bundle
 
 __all__ = ["COMMANDS"]
 
@@ -42,6 +46,9 @@ class PredictOptions(DialOptions):
         str | None, typer.Option(metavar="NAME", help="Column of the second text, for tasks on pairs.")
     ] = None
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Texts in one forward.")] = 16
+    exits: Annotated[
+        bool, typer.Option("--exits", help="Let each text leave the model early; needs rheostat exits.")
+    ] = False
     out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Write one JSON line a text here.")] = None
 
 
@@ -65,6 +72,19 @@ class GenerateOptions(DialOptions):
         ),
     ] = 0.0
     seed: Annotated[int, typer.Option(metavar="N", help="Seed for drawing.")] = 0
+    exits: Annotated[
+        bool,
+        typer.Option("--exits", help="Let each token leave the model early; needs rheostat exits. At temperature 0."),
+    ] = False
+    draft_depth: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Let the first N blocks draft and all verify: the same text as without, at another speed. "
+            "At temperature 0.",
+        ),
+    ] = None
 
 
 def _predict(options: PredictOptions) -> Reply:
@@ -72,16 +92,25 @@ def _predict(options: PredictOptions) -> Reply:
     bundle = heavy.load_bundle(options.bundle)
     settings = dial_settings(bundle, options)
     start = time.perf_counter()
-    found = heavy.predict(bundle, texts, pairs, settings, batch_size=options.batch_size)
+    exits = {"exits": True} if options.exits else {}
+    found = heavy.predict(bundle, texts, pairs, settings, batch_size=options.batch_size, **exits)
     seconds = time.perf_counter() - start
     rows = [{"text": text, **plain(prediction)} for text, prediction in zip(texts, found, strict=True)]
     data: dict[str, Any] = {"bundle": str(options.bundle), "settings": settings, "seconds": seconds}
     summary = f"{len(rows)} texts in {seconds:.2f} s ({settings_words(settings)})"
+    if options.exits:
+        data["mean_depth"] = fmean(prediction.depth or 0 for prediction in found)
+        summary += f", mean depth {data['mean_depth']:.2f}"
     if options.out is not None:
         write_atomically(options.out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return Reply({**data, "out": str(options.out), "rows": len(rows)}, (f"{summary}, written to {options.out}",))
-    cells = [(row["label"], f"{row['probability']:.1%}", _short(row["text"])) for row in rows]
-    return Reply({**data, "predictions": rows}, (table("", ("label", ">probability", "text"), cells), summary))
+    names = ("label", ">probability", *([">depth"] if options.exits else []), "text")
+    depths = [[str(row["depth"])] if options.exits else [] for row in rows]
+    cells = [
+        (row["label"], f"{row['probability']:.1%}", *depth, _short(row["text"]))
+        for row, depth in zip(rows, depths, strict=True)
+    ]
+    return Reply({**data, "predictions": rows}, (table("", names, cells), summary))
 
 
 def _generate(options: GenerateOptions) -> Reply:
@@ -90,6 +119,8 @@ def _generate(options: GenerateOptions) -> Reply:
         raise DataError("A prompt has at least one letter.", given="an empty one", mend="Write a text to continue.")
     bundle = heavy.load_bundle(options.bundle)
     settings = dial_settings(bundle, options)
+    if options.exits or options.draft_depth is not None:
+        return _decoded(options, bundle, prompt, settings)
     more: dict[str, Any] = {}
     if options.temperature > 0:
         heavy.set_seed(options.seed)
@@ -107,6 +138,25 @@ def _generate(options: GenerateOptions) -> Reply:
         "seconds": seconds,
     }
     return Reply(data, ())
+
+
+def _decoded(options: GenerateOptions, bundle: Bundle, prompt: str, settings: Mapping[str, float]) -> Reply:
+    if options.temperature > 0:
+        raise SettingError(
+            "Exits and drafts write the likeliest token.",
+            given=f"--temperature {options.temperature:g}",
+            mend="Leave --temperature out.",
+        )
+    # Temperature 0 overrules what the model's own configuration says about drawing.
+    how: dict[str, Any] = {"exits": options.exits, "draft_depth": options.draft_depth, "do_sample": False, **settings}
+    start = time.perf_counter()
+    found = bundle.decode(prompt, max_new_tokens=options.max_new_tokens, **how)
+    seconds = time.perf_counter() - start
+    told = f"mean depth {found.mean_depth:.2f}" if found.mean_depth is not None else ""
+    told = f"{found.acceptance:.0%} of what was drafted was kept" if found.acceptance is not None else told
+    print_note(f"{found.tokens} tokens in {seconds:.2f} s, {told}.")
+    data = {"bundle": str(options.bundle), "settings": settings, "prompt": prompt, **plain(found), "seconds": seconds}
+    return Reply(data, (found.text,))
 
 
 def _texts(options: PredictOptions) -> tuple[list[str], list[str] | None]:
@@ -158,6 +208,7 @@ COMMANDS: Sequence[Command] = (
         summary="Classify texts with a bundle, at the speed you choose.",
         examples=(
             'rheostat predict bundles/spam "You have won a prize" --set tokens=0.5',
+            "rheostat predict bundles/spam --file mails.parquet --exits",
             "rheostat predict bundles/spam --file mails.parquet --speed 3 --out labels.jsonl",
         ),
         panel="Run",
@@ -168,7 +219,10 @@ COMMANDS: Sequence[Command] = (
         options=GenerateOptions,
         summary="Continue a prompt with a bundle: the prompt is read at the speed you choose, "
         "and new text is shown as it comes.",
-        examples=('rheostat generate bundles/prose "Call me" --set tokens=0.8 --max-new-tokens 32',),
+        examples=(
+            'rheostat generate bundles/prose "Call me" --set tokens=0.8 --max-new-tokens 32',
+            'rheostat generate bundles/prose "Call me" --draft-depth 6',
+        ),
         panel="Run",
     ),
 )

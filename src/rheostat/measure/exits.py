@@ -1,4 +1,4 @@
-"""Exits of a classifier on real texts: thresholds for a wanted mean depth, and what they give."""
+"""Exits on real texts: thresholds for a wanted mean depth, and what they give."""
 
 from __future__ import annotations
 
@@ -7,16 +7,78 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rheostat.bundle.decoding import refuse_depth
+from rheostat.bundle.exits import SavedExits, weights_of
+from rheostat.core.errors import SettingError
 from rheostat.core.exits import Criterion, ExitRule, calibrated_rule
 from rheostat.core.text import Split
-from rheostat.measure.encoding import batches
+from rheostat.measure.encoding import batches, windows
 from rheostat.techniques.depths import blocks_of, checked_depths
 from rheostat.techniques.row_exits import Exited, classify_with_exits, exit_scores
+from rheostat.techniques.token_exits import token_exit_scores
 
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle
 
-__all__ = ["calibrate_exits", "classify_split"]
+__all__ = ["calibrate_exits", "choose_exits", "classify_split"]
+
+WINDOW = 128
+"""Tokens of a window of running text on which a language model's exits are chosen."""
+
+WINDOWS = 64
+"""How many of them at most: 8,192 positions."""
+
+
+def choose_exits(
+    bundle: Bundle,
+    split: Split,
+    depths: Sequence[int],
+    mean_depth: float,
+    *,
+    criterion: Criterion = "confidence",
+    name: str = "validation",
+) -> SavedExits:
+    """Choose thresholds for a bundle, ready for `rheostat.bundle.write_exits`.
+
+    A classifier's rows leave; of a language model, whose tokens leave, every position of running text counts. What a
+    language model writes by itself is another text, so that its mean depth there differs somewhat.
+
+    Args:
+        bundle: A bundle. A classifier's dials stay as they are; a language model is read at neutral.
+        split: Validation texts; labels are not looked at. Choose nothing on the test split.
+        depths: Depths at which something may leave, each in [1, blocks).
+        mean_depth: Wanted mean depth, in [lowest depth, blocks].
+        criterion: What decides.
+        name: What the split is called.
+
+    Raises:
+        SettingError: If a depth, the mean depth or the criterion is out of range, or the dial depth is turned.
+        DataError: If no text is long enough for a language model.
+    """
+    blocks, wanted = blocks_of(bundle.handle), checked_depths(bundle.handle, depths)
+    if wanted[-1] == blocks:
+        raise SettingError(f"Something leaves early below the last of {blocks} blocks.", given=list(wanted))
+    # An unknown criterion is refused before minutes of work.
+    ExitRule({wanted[0]: 1.0}, criterion)
+    refuse_depth(bundle.handle)
+    settings = bundle.handle.settings
+    if bundle.task == "classification":
+        scores = _row_scores(bundle, split, list(wanted), criterion, 16)
+    else:
+        # A prompt may be pruned; what is written after it, where tokens leave, never is.
+        settings = bundle.handle.neutral()
+        with bundle.handle.at(**settings):
+            scores = _token_scores(bundle, split, wanted, criterion)
+    rule = calibrated_rule(scores, wanted, blocks=blocks, target=mean_depth, criterion=criterion)
+    return SavedExits(
+        rule,
+        blocks,
+        float(mean_depth),
+        rule.mean_depth(scores, blocks=blocks),
+        {dial: value for dial, value in settings.items() if dial != "depth"},
+        {"split": name, "rows": len(scores)},
+        weights_of(bundle.manifest),
+    )
 
 
 def calibrate_exits(
@@ -42,9 +104,7 @@ def calibrate_exits(
         SettingError: If a depth or the mean depth is out of range.
     """
     wanted = list(checked_depths(bundle.handle, depths))
-    scores: list[list[float]] = []
-    for _, inputs in batches(bundle, split, batch_size):
-        scores += exit_scores(bundle.handle, wanted, criterion, **inputs).tolist()
+    scores = _row_scores(bundle, split, wanted, criterion, batch_size)
     return calibrated_rule(scores, wanted, blocks=blocks_of(bundle.handle), target=mean_depth, criterion=criterion)
 
 
@@ -68,3 +128,20 @@ def classify_split(bundle: Bundle, split: Split, rule: ExitRule, *, batch_size: 
     order = torch.tensor(rows).argsort()
     logits, depths = torch.cat([part.logits for part in found]), torch.cat([part.depths for part in found])
     return Exited(logits[order.to(logits.device)], depths[order])
+
+
+def _row_scores(
+    bundle: Bundle, split: Split, depths: list[int], criterion: Criterion, batch_size: int
+) -> list[list[float]]:
+    scores: list[list[float]] = []
+    for _, inputs in batches(bundle, split, batch_size):
+        scores += exit_scores(bundle.handle, depths, criterion, **inputs).tolist()
+    return scores
+
+
+def _token_scores(bundle: Bundle, split: Split, depths: Sequence[int], criterion: Criterion) -> list[list[float]]:
+    scores: list[list[float]] = []
+    # One window at a time: logits over a large vocabulary are what takes memory.
+    for window in windows(bundle, split, WINDOW, WINDOWS).split(1):
+        scores += token_exit_scores(bundle.handle, depths, criterion, window).tolist()
+    return scores

@@ -1,0 +1,99 @@
+"""Reading a bundle from its folder."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rheostat.bundle.exits import read_exits
+from rheostat.bundle.runtime import Bundle
+from rheostat.bundle.store import MANIFEST, PROFILE, damaged, info_of, read_manifest, verify_files
+from rheostat.core.errors import BundleError, RheostatError, SettingError
+from rheostat.core.machine import machine_facts
+from rheostat.core.profile import Profile, machine_difference
+from rheostat.models.sources import load_model
+from rheostat.techniques import Depth, Shortening, attach, technique_from_json
+from rheostat.techniques.depths import blocks_of
+
+__all__ = ["load"]
+
+
+def load(folder: str | Path, *, verify: bool = True, device: str | None = None) -> Bundle:
+    """Load a bundle.
+
+    Args:
+        folder: The bundle's folder.
+        verify: Whether to check the SHA-256 of every file; without, only that each is there.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, ...; None for the accelerator if there is one, else the CPU.
+
+    Raises:
+        BundleError: If it is missing, damaged, or of a newer version; naming the file.
+
+    Warns:
+        UserWarning: If its profile was measured on another kind of machine.
+
+    Example:
+        >>> bundle = rheostat.load("spam-bundle")  # doctest: +SKIP
+    """
+    path = Path(folder)
+    manifest = read_manifest(path)
+    verify_files(path, manifest["files"], contents=verify)
+    info = info_of(manifest)
+    try:
+        technique = technique_from_json(manifest["technique"])
+        loaded = load_model(str(path.absolute()), info.task, dtype="auto")
+    except RheostatError as error:
+        raise BundleError(
+            "A bundle names a technique and a model that can be loaded.",
+            given=f"{path}: {error}",
+            mend=f"Check {MANIFEST} and config.json, or install the package that the technique comes from.",
+        ) from error
+    model: Any = loaded.model
+    model = model.to(_device(device))
+    # A bundle names one technique; depth takes no setting of its own, so that every bundle has its dial.
+    handle = attach(model, technique, *([] if isinstance(technique, Shortening) else [Depth()]))
+    exits = read_exits(path, manifest, blocks_of(handle))
+    bundle = Bundle(path, model, loaded.tokenizer, handle, _profile(path), manifest, info, exits)
+    _warn_of_other_machine(bundle)
+    return bundle
+
+
+def _profile(folder: Path) -> Profile | None:
+    path = folder / PROFILE
+    if not path.exists():
+        return None
+    try:
+        return Profile.from_json(path.read_text(encoding="utf-8"))
+    except (BundleError, OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+
+
+def _warn_of_other_machine(bundle: Bundle) -> None:
+    if bundle.profile is None:
+        return
+    difference = machine_difference(bundle.profile.device, machine_facts())
+    if difference:
+        warnings.warn(
+            f"The profile of {bundle.folder} was measured on another machine ({difference}), so a given "
+            f"speed may not be reached. To measure this one, run: rheostat calibrate {bundle.folder}",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return found if found is not None else torch.device("cpu")
+    try:
+        # Making a tensor there is the only way to learn that the device exists.
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(
+            "A device is one that PyTorch has here.",
+            given=f"{device!r}: {str(error).splitlines()[0]}",
+            mend="Use device='cpu', or leave it out.",
+        ) from error
