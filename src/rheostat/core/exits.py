@@ -110,9 +110,9 @@ def calibrated_rule(
 
     Example:
         >>> rows = [[0.9, 0.9], [0.8, 0.9], [0.7, 0.8], [0.6, 0.7]]
-        >>> rule = calibrated_rule(rows, [2, 4], blocks=6, target=4.0, criterion="confidence")
+        >>> rule = calibrated_rule(rows, [2, 4], blocks=6, target=3.5, criterion="confidence")
         >>> rule.mean_depth(rows, blocks=6)
-        4.0
+        3.5
     """
     if not scores or not depths or not depths[0] <= target <= blocks:
         raise SettingError(
