@@ -96,7 +96,7 @@ def test_adapters_of_low_rank_are_merged_and_kept_beside(settings: FinetuneSetti
     folder = finetune(wanted)
     assert any(name.endswith("query.weight") for name in changed(wanted))
     assert not any("lora" in name for name in weights(folder))
-    assert read_manifest(folder)["training"]["settings"]["keep_low"] == 0.5
+    assert read_manifest(folder)["training"]["settings"]["recipe"]["keep_low"] == 0.5
     assert sorted(name for name in read_manifest(folder)["files"] if name.startswith("adapter/")) == [
         "adapter/adapter_config.json",
         "adapter/adapter_model.safetensors",
