@@ -17,6 +17,7 @@ from tests.report.measured import everything
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 WIDTHS = (1280, 400)
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (Debian: apt-get install chromium)")
 
@@ -64,7 +65,7 @@ addEventListener("load", () => setTimeout(() => {
     parent.postMessage({
       width: innerWidth, page: document.documentElement.scrollWidth,
       room: document.documentElement.clientWidth, problems, before, orders, sticky, more, shown,
-      scrolls: box.scrollWidth > box.clientWidth, last: table.tBodies[1].rows[1].cells[0].textContent,
+      scrolls: box.scrollWidth > box.clientWidth, last: table.tBodies[1]?.rows[1]?.cells[0].textContent ?? null,
       charts: charts.map((chart) => chart.querySelector(".main-svg").getBoundingClientRect().right),
     }, "*");
   }, 200);
@@ -176,3 +177,16 @@ def test_a_tick_shows_more_columns_and_a_name_opens_its_details(view: dict[str, 
     assert view["more"][0] == "none"
     assert view["more"][1] == "table-cell"
     assert view["shown"] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "page", sorted(RESULTS.glob("leaderboard*/leaderboard.html")), ids=lambda page: page.parent.name
+)
+def test_the_committed_pages_work_in_the_browser(page: Path, tmp_path: Path) -> None:
+    for width, view in visit(tmp_path, page.read_text(encoding="utf-8")).items():
+        assert view["problems"] == []
+        assert view["page"] == view["room"] <= width
+        first, second = ([float(value) for value in order["values"]] for order in view["orders"][:2])
+        assert first == sorted(first) == second[::-1]
+        assert len(first) >= 12
+        assert max(view["charts"]) <= view["room"]
