@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -291,7 +292,7 @@ def _speeds(options: argparse.Namespace, bundle: Bundle, split: Split) -> list[d
 
 def _in_turn(options: argparse.Namespace, bundle: Bundle, split: Split, other: Any) -> PairedTiming:
     """Time something on a sample of texts, in turn with a model that wears nothing."""
-    plain: Any = load_model(str(bundle.folder.absolute()), "classification", dtype="auto").model
+    plain = _plain(bundle.folder.absolute())
     sample = [inputs for _, inputs in batches(bundle, _sample(options, split)[1], options.batch_size)]
 
     def run(work: Any) -> None:
@@ -300,6 +301,11 @@ def _in_turn(options: argparse.Namespace, bundle: Bundle, split: Split, other: A
                 work(inputs)
 
     return paired(lambda: run(lambda inputs: plain(**inputs)), lambda: run(other), options.pairs)
+
+
+@cache
+def _plain(folder: Path) -> Any:
+    return load_model(str(folder), "classification", dtype="auto").model
 
 
 def _sample(options: argparse.Namespace, split: Split) -> tuple[list[int], Split]:
@@ -465,7 +471,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options.model = options.model or (GEMMA if options.stage == "speculate" else MINILM)
     options.pairs = options.pairs or (5 if options.stage == "speculate" else 9)
     if options.quick or options.tiny:
-        options.minutes, options.pairs, options.timing_rows, options.repeats, options.steps = 0.02, 2, 4, 1, 2
+        options.minutes, options.pairs, options.timing_rows, options.repeats, options.steps = 0.01, 2, 4, 1, 2
         options.turns, options.prompts, options.prompt_tokens, options.new = 20, 2, 8, 8
     return options
 

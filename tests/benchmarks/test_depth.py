@@ -1,18 +1,31 @@
 """The stages of the depth benchmark follow each other, and a mixture of depths is judged fairly."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from benchmarks import depth
 from benchmarks.common import tiny_model
+from rheostat.core.errors import MeasurementError
 from tests.saved import save_tiny
 
 
-def test_stages_follow_each_other(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_stages_follow_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pandas
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        # A new process takes seconds to import what is here already.
+        assert command[:3] == [sys.executable, "-m", "benchmarks.depth"]
+        return subprocess.CompletedProcess(command, 0, json.dumps(depth.weigh(depth._options(command[3:]))), "")
+
+    monkeypatch.setattr(depth, "subprocess", SimpleNamespace(run=run))
 
     rows = [
         {"text": ("w1 w2 w3 w4 w5", "w0 w0 w7 w8")[row % 2], "label": row % 2, "split": split}
@@ -22,7 +35,7 @@ def test_stages_follow_each_other(tmp_path: Path, capsys: pytest.CaptureFixture)
     pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
     model = save_tiny(tmp_path / "model", num_hidden_layers=4)
     shared = [str(tmp_path / "words.parquet"), "--quick", "--model", str(model), "--work", str(tmp_path / "work")]
-    shared += ["--results", str(tmp_path), "--max-length", "16", "--threads", "1"]
+    shared += ["--results", str(tmp_path), "--max-length", "16", "--threads", "1", "--targets", "2.5", "3.5"]
     for stage in ("train", "depths", "exits"):
         depth.main([stage, *shared])
     found = json.loads((tmp_path / "depth-words-0-quick.json").read_text())
@@ -31,7 +44,7 @@ def test_stages_follow_each_other(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert len(found["depths"]["rows"]) == 8
     assert all(row["peak_MiB"] > 0 for row in found["depths"]["cost"])
     assert found["depths"]["switch"]["set_us"] > 0
-    assert len(found["exits"]["rows"]) == 2 * 2 * 5
+    assert len(found["exits"]["rows"]) == 2 * 2 * 2
     for row in found["exits"]["rows"]:
         assert row["validation_mean_depth"] >= row["target"] - 1e-9
         assert sum(row["left_at"].values()) == 16
@@ -61,6 +74,12 @@ def test_drafts_are_timed_beside_plain_writing(tmp_path: Path) -> None:
     again = json.loads((tmp_path / "depth-speculate-tiny.json").read_text())
     assert again["rows"][:2] == found["rows"]
     assert [row["draft_depth"] for row in again["rows"]] == [1, 5, 3]
+
+
+def test_training_steps_that_fail_say_why(tmp_path: Path) -> None:
+    options = depth._options(["depths", str(tmp_path / "none.parquet"), "--quick"])
+    with pytest.raises(MeasurementError, match="Training steps of plain end well"):
+        depth._costs(options)
 
 
 def test_a_mixture_of_depths_is_a_line_between_them() -> None:

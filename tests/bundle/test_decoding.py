@@ -48,6 +48,8 @@ def test_exits_are_chosen_on_running_text(writer: Bundle, monkeypatch: pytest.Mo
     monkeypatch.setattr("rheostat.measure.exits.WINDOW", 8)
     with pytest.raises(BundleError, match="Run: rheostat exits"):
         writer.generate("w1", exits=True)
+    with writer.handle.at(tokens=0.5), pytest.raises(SettingError, match="chosen at neutral"):
+        choose_exits(writer, make_data("causal-lm").split("validation"), [1, 2], 3.0)
     chosen = choose_exits(writer, make_data("causal-lm").split("validation"), [1, 2], 3.0)
     assert chosen.mean_depth == pytest.approx(3.0, abs=0.2)
     assert chosen.data["rows"] % 8 == 0

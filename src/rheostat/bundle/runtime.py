@@ -162,8 +162,8 @@ class Bundle:
             encoded = encode_texts(self.tokenizer, texts, pairs, self.max_length)
             found = self._probabilities(encoded, batch_size, rule)
         if cut := sum(encoded.truncated):
-            rule = "%d of %d texts are longer than %d tokens: their end was not read."
-            _log.warning(rule, cut, len(texts), self.max_length)
+            told = "%d of %d texts are longer than %d tokens: their end was not read."
+            _log.warning(told, cut, len(texts), self.max_length)
         rows = zip(found, encoded.truncated, strict=True)
         return [_prediction(names, row, truncated, depth) for (row, depth), truncated in rows]
 

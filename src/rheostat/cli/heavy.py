@@ -166,7 +166,7 @@ def choose_exits(
     from rheostat.bundle import write_exits
     from rheostat.measure.exits import choose_exits as choose
 
-    with bundle.handle.at(**settings):
+    with bundle.handle.at(protect=None, **settings):
         found = choose(bundle, data.split(split), name=split, **wanted)
     return found, write_exits(bundle.folder, found)
 

@@ -44,7 +44,7 @@ def choose_exits(
     language model writes by itself is another text, so that its mean depth there differs somewhat.
 
     Args:
-        bundle: A bundle. A classifier's dials stay as they are; a language model is read at neutral.
+        bundle: A bundle. A classifier's dials stay as they are; those of a language model are at neutral.
         split: Validation texts; labels are not looked at. Choose nothing on the test split.
         depths: Depths at which something may leave, each in [1, blocks).
         mean_depth: Wanted mean depth, in [lowest depth, blocks].
@@ -52,7 +52,7 @@ def choose_exits(
         name: What the split is called.
 
     Raises:
-        SettingError: If a depth, the mean depth or the criterion is out of range, or the dial depth is turned.
+        SettingError: If a depth, the mean depth or the criterion is out of range, or a dial is turned that may not be.
         DataError: If no text is long enough for a language model.
     """
     blocks, wanted = blocks_of(bundle.handle), checked_depths(bundle.handle, depths)
@@ -64,11 +64,14 @@ def choose_exits(
     settings = bundle.handle.settings
     if bundle.task == "classification":
         scores = _row_scores(bundle, split, list(wanted), criterion, 16)
+    elif settings == bundle.handle.neutral():
+        scores = _token_scores(bundle, split, wanted, criterion)
     else:
-        # A prompt may be pruned; what is written after it, where tokens leave, never is.
-        settings = bundle.handle.neutral()
-        with bundle.handle.at(**settings):
-            scores = _token_scores(bundle, split, wanted, criterion)
+        raise SettingError(
+            "A language model's exits are chosen at neutral: what it writes after a pruned prompt is never pruned.",
+            given=", ".join(f"{dial}={value:g}" for dial, value in settings.items()),
+            mend="Leave the settings out; they are for reading the prompt.",
+        )
     rule = calibrated_rule(scores, wanted, blocks=blocks, target=mean_depth, criterion=criterion)
     return SavedExits(
         rule,
