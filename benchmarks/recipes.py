@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -83,7 +84,7 @@ def _judged(folder: Path, test: Split) -> dict[str, dict[str, float]]:
     for precision, keeps in KEEPS.items():
         bundle = load(folder)
         bundle.handle.detach()
-        bundle.handle = configure(bundle.model, {"precision": precision, "tokens": 1.0})
+        bundle = replace(bundle, handle=configure(bundle.model, {"precision": precision, "tokens": 1.0}))
         found[precision] = {
             f"{keep:g}": classification_quality(bundle, test, {"tokens": keep}).values["accuracy"] for keep in keeps
         }

@@ -134,7 +134,7 @@ def test_text_is_written_as_it_comes(run: Run, bundle: FakeBundle, monkeypatch: 
     result = run("generate", "b", "Call me", "--set", "tokens=0.5", "--max-new-tokens", "8")
 
     assert result.stdout == " Ishmael.\n"
-    assert bundle.calls == [{"prompt": "Call me", "max_new_tokens": 8, "tokens": 0.5}]
+    assert bundle.calls == [{"prompt": "Call me", "max_new_tokens": 8, "tokens": 0.5, "do_sample": False}]
 
 
 def test_generated_text_is_json_and_nothing_is_streamed(

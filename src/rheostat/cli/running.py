@@ -121,7 +121,8 @@ def _generate(options: GenerateOptions) -> Reply:
     settings = dial_settings(bundle, options)
     if options.exits or options.draft_depth is not None:
         return _decoded(options, bundle, prompt, settings)
-    more: dict[str, Any] = {}
+    # Said in either case: the model's own configuration may ask for drawing.
+    more: dict[str, Any] = {"do_sample": False}
     if options.temperature > 0:
         heavy.set_seed(options.seed)
         more = {"do_sample": True, "temperature": options.temperature}
