@@ -21,22 +21,7 @@ from rheostat.train import finetune as finetuning
 from rheostat.train.finetune import FinetuneSettings, TrainingInterrupted, finetune
 from rheostat.train.losses import ClassificationLoss
 from rheostat.train.recipes import Plain, Sandwich, Uniform, keep_rate
-from tests.saved import make_data, save_tiny
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny matrices are faster, and their sums the same in every run, on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {task: save_tiny(folder / task, task) for task in ("classification", "causal-lm")}
+from tests.saved import make_data
 
 
 @pytest.fixture
@@ -44,12 +29,6 @@ def settings(models: dict[str, Path], tmp_path: Path) -> FinetuneSettings:
     return FinetuneSettings(
         models["classification"], make_data(), tmp_path / "bundle", epochs=2, max_length=16, learning_rate=1e-3
     )
-
-
-@pytest.fixture
-def writing(models: dict[str, Path], tmp_path: Path) -> FinetuneSettings:
-    data = make_data("causal-lm", rows=16, words=32)
-    return FinetuneSettings(models["causal-lm"], data, tmp_path / "bundle", "causal-lm", epochs=1, max_length=16)
 
 
 class Disturb(TrainerCallback):

@@ -1,6 +1,5 @@
 """Fine-tuning end to end with each way of choosing the trained weights."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,24 +17,10 @@ from rheostat.techniques.finetuning.shira import SparseAdapter, SparseSwitch
 from rheostat.train import finetune as finetuning
 from rheostat.train.adapters import Trainable
 from rheostat.train.finetune import FinetuneSettings, finetune
-from tests.saved import make_data, save_tiny
+from tests.saved import make_data
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 SHIRA = Trainable("shira", mask="gradient")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {task: save_tiny(folder / task, task) for task in ("classification", "causal-lm")}
 
 
 @pytest.fixture
@@ -43,12 +28,6 @@ def settings(models: dict[str, Path], tmp_path: Path) -> FinetuneSettings:
     return FinetuneSettings(
         models["classification"], make_data(), tmp_path / "bundle", epochs=1, max_length=16, learning_rate=1e-2
     )
-
-
-@pytest.fixture
-def writing(models: dict[str, Path], tmp_path: Path) -> FinetuneSettings:
-    data = make_data("causal-lm", rows=16, words=32)
-    return FinetuneSettings(models["causal-lm"], data, tmp_path / "bundle", "causal-lm", epochs=1, max_length=16)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
