@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step takes a second."""
 
-    def budget(minutes: float, warmup: float) -> TimeBudget:
+    def budget(minutes: float, warmup: float, clock: Any) -> TimeBudget:
         ticks = itertools.count()
         return TimeBudget(minutes, warmup, lambda: float(next(ticks)))
 
@@ -177,6 +178,21 @@ def test_an_early_end_is_told_and_stays_the_end(
     again = finetune(make("again", **FEATURES[name], resume=True))
     assert read_manifest(again)["training"]["steps"] == training["steps"]
     assert same(whole, again)
+
+
+@pytest.mark.parametrize(("clock", "counted"), [("wall", time.monotonic), ("processor", time.process_time)])
+def test_the_minutes_are_those_of_the_chosen_clock(
+    make: Make, monkeypatch: pytest.MonkeyPatch, clock: str, counted: Any
+) -> None:
+    seen: list[Any] = []
+
+    def budget(minutes: float, warmup: float, clock: Any) -> TimeBudget:
+        seen.append(clock)
+        return TimeBudget(minutes, warmup, clock)
+
+    monkeypatch.setattr(finetuning, "TimeBudget", budget)
+    finetune(make("bundle", max_minutes=1.0, epochs=1, clock=clock))
+    assert seen == [counted]
 
 
 @pytest.mark.usefixtures("ticking")

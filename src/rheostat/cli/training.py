@@ -25,7 +25,7 @@ __all__ = ["COMMANDS"]
 _BY_NAME = (
     "task", "limit", "epochs", "max_length", "batch_size", "learning_rate", "weight_decay", "warmup", "seed",
     "resume", "lora", "loss_on", "choose", "gradient_checkpointing", "save_minutes",
-    "accumulate", "precision", "patience", "evaluate_steps", "max_minutes", "track",
+    "accumulate", "precision", "patience", "evaluate_steps", "max_minutes", "clock", "track",
 )  # fmt: skip
 
 
@@ -49,6 +49,13 @@ class ChoiceName(enum.StrEnum):
 
     LAST = "last"
     BEST = "best"
+
+
+class ClockName(enum.StrEnum):
+    """What the minutes of a training count."""
+
+    WALL = "wall"
+    PROCESSOR = "processor"
 
 
 class PrecisionName(enum.StrEnum):
@@ -152,6 +159,9 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
     max_minutes: Annotated[
         float | None, typer.Option(metavar="X", help="Fit the steps into so many minutes; --epochs stays the most.")
     ] = None
+    clock: Annotated[
+        ClockName, typer.Option(metavar="WHICH", help="What --max-minutes counts: wall, or processor time.")
+    ] = ClockName.WALL
     track: Annotated[
         TrackerName | None, typer.Option(metavar="WHICH", help="Send the log to mlflow or trackio, too.")
     ] = None

@@ -272,7 +272,8 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[StepTrainer, Valida
             every=settings.evaluate_steps,
         )
     if settings.max_minutes is not None:
-        trainer.budget = TimeBudget(settings.max_minutes, settings.warmup)
+        clock = time.monotonic if settings.clock == "wall" else time.process_time
+        trainer.budget = TimeBudget(settings.max_minutes, settings.warmup, clock)
     # The order matters: validation is in the state before a checkpoint.
     for callback in (
         trainer.ledger,

@@ -27,10 +27,20 @@ Choice = Literal["last", "best"]
 TrainingPrecision = Literal["fp32", "bf16", "fp16"]
 """What a step is computed in; the weights stay in float32."""
 
+Clock = Literal["wall", "processor"]
+"""What ``max_minutes`` counts: the time that passes, or the process's own work alone."""
+
 Tracker = Literal["mlflow", "trackio"]
 """Where the log goes, too."""
 
-_CHOICES = {"task": Task, "loss_on": LossOn, "choose": Choice, "precision": TrainingPrecision, "track": Tracker}
+_CHOICES = {
+    "task": Task,
+    "loss_on": LossOn,
+    "choose": Choice,
+    "precision": TrainingPrecision,
+    "track": Tracker,
+    "clock": Clock,
+}
 _OPTIONAL = ("loss_on", "track", "max_minutes")
 _KEEP_LOW_LORA = 0.5
 # Where a run reads and writes does not change what it learns.
@@ -77,6 +87,8 @@ class FinetuneSettings:
         evaluate_steps: Look at the validation split after so many steps, and at the end; None after every epoch.
         max_minutes: Stop when the steps have taken so long, with the learning rate at 0 by then; see
             `rheostat.train.endings.TimeBudget`. ``epochs`` is the most, as before.
+        clock: What ``max_minutes`` counts: ``"wall"`` time, or the ``"processor"`` time of this process on all its
+            threads, which other work on the machine hardly changes.
         track: Send the log to ``"mlflow"`` or ``"trackio"``, too.
 
     Raises:
@@ -113,6 +125,7 @@ class FinetuneSettings:
     patience: int | None = None
     evaluate_steps: int | None = None
     max_minutes: float | None = None
+    clock: Clock = "wall"
     track: Tracker | None = None
     trainable: Trainable | None = None
 
