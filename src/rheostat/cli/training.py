@@ -111,7 +111,7 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
         str | None,
         typer.Option(
             metavar="NAME",
-            help="How it becomes robust: uniform, sandwich, nested, plain, or a YAML file; without, uniform.",
+            help="How it becomes robust: uniform, mixed, sandwich, nested, plain, or a YAML file; without, uniform.",
             show_default=False,
         ),
     ] = None

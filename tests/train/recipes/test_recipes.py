@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from rheostat.core.errors import SettingError
 from rheostat.train.recipes import (
+    Mixed,
     Moment,
     Nested,
+    Pass,
     Plain,
     Recipe,
     Sandwich,
@@ -60,6 +62,19 @@ def test_a_step_depends_on_its_moment_alone(recipe: Recipe, step: int, seed: int
 def test_uniform_draws_one_rate() -> None:
     (only,) = Uniform(0.1, 0.9).passes(Moment(3, 7, 10, 6))
     assert only.settings == {"tokens": keep_rate(3, 7, 0.1, 0.9)}
+
+
+def test_mixed_draws_as_many_rates_below_the_geometric_mean_as_above_it() -> None:
+    passes = [Mixed(0.04, 1.0).passes(Moment(0, step, 2000, 6)) for step in range(2000)]
+    rates = [only.settings["tokens"] for (only,) in passes]
+    assert 0.04 <= min(rates) < 0.05
+    assert 0.95 < max(rates) <= 1.0
+    assert abs(sum(rate < 0.2 for rate in rates) / 2000 - 0.5) < 0.03
+
+
+def test_mixed_trains_the_full_model_in_a_share_of_the_steps() -> None:
+    full = [Mixed(full=0.25).passes(Moment(0, step, 2000, 6)) == (Pass(),) for step in range(2000)]
+    assert abs(sum(full) / 2000 - 0.25) < 0.03
 
 
 def test_a_sandwich_has_the_full_model_the_smallest_and_those_between() -> None:

@@ -9,6 +9,7 @@ from rheostat.train.recipes.files import (
     shipped,
     with_changes,
 )
+from rheostat.train.recipes.mixed import Mixed
 from rheostat.train.recipes.nested import Nested
 from rheostat.train.recipes.plain import Plain
 from rheostat.train.recipes.recipe import Moment, Pass, Recipe
@@ -16,6 +17,7 @@ from rheostat.train.recipes.sandwich import Sandwich
 from rheostat.train.recipes.uniform import Uniform, keep_rate
 
 __all__ = [
+    "Mixed",
     "Moment",
     "Nested",
     "Pass",

@@ -11,6 +11,7 @@ from typing import Any, Final
 from rheostat.core.errors import SettingError
 from rheostat.core.extras import require
 from rheostat.core.names import suggest
+from rheostat.train.recipes.mixed import Mixed
 from rheostat.train.recipes.nested import Nested
 from rheostat.train.recipes.plain import Plain
 from rheostat.train.recipes.recipe import Recipe
@@ -19,7 +20,7 @@ from rheostat.train.recipes.uniform import Uniform
 
 __all__ = ["make_recipe", "read_recipe", "recipe_from_json", "recipe_text", "recipes", "shipped", "with_changes"]
 
-_RECIPES: Final[tuple[type[Recipe], ...]] = (Uniform, Sandwich, Nested, Plain)
+_RECIPES: Final[tuple[type[Recipe], ...]] = (Uniform, Mixed, Sandwich, Nested, Plain)
 _SUFFIXES: Final = (".yaml", ".yml")
 
 
