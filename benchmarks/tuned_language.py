@@ -1,0 +1,218 @@
+"""Run: python -m benchmarks.tuned_language train, then judge, then table, with --data FOLDER: an adapter for the dial.
+
+What does LoRA buy a language model under the token dial? `train` tunes Gemma 3 270M for an hour on prompts with
+answers, the prompts pruned and the answers protected: film reviews with their verdict, articles and novels with how
+they go on, and passages with their last word. All of it comes from splits that nothing is judged on. `judge` reads the
+reviews of the test split, with and without the adapter, at several keep rates: the verdict is the likelier of two
+words, by a threshold chosen on 200 train reviews at the same rate; and it measures time to first token in turn with
+neutral.
+
+Perplexity of continuations and last words are judged by `python -m benchmarks.language --model BUNDLE --scorers mean
+--others --rates 0.9 0.8 0.75`, and by the same with the plain model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pandas
+import torch
+
+from benchmarks.common import GEMMA, RESULTS, commit
+from benchmarks.language import prefill
+from benchmarks.language_texts import Window, stretches
+from rheostat.core.files import write_atomically
+from rheostat.core.text import Split, TextData
+from rheostat.measure.intervals import median_interval, wilson_interval
+from rheostat.measure.probes import machine
+from rheostat.models.sources import load_model
+from rheostat.techniques import Handle, TokenPruning, attach
+from rheostat.train.adapters import Trainable
+from rheostat.train.finetune import FinetuneSettings, finetune
+from rheostat.train.recipes import make_recipe
+
+VERDICTS = (" negative", " positive")
+QUESTION = "\n\nThe reviewer's verdict on this film is"
+PROMPT, FOLLOWING = 384, 64
+HELD_OUT = 200
+REVIEWS, STRETCHES, WORDS = 1200, 400, 800
+
+
+def train(options: argparse.Namespace) -> None:
+    """Tune the adapter; a run that was interrupted goes on."""
+    rows = {"reviews": reviews(options.data), "articles": articles(options), "last words": last_words(options.data)}
+    chosen = [row for found in rows.values() for row in found]
+    random.Random(0).shuffle(chosen)
+    split = Split([prompt for prompt, _ in chosen], [answer for _, answer in chosen])
+    print({name: len(found) for name, found in rows.items()}, file=sys.stderr)
+    finetune(
+        FinetuneSettings(
+            model=options.model,
+            data=TextData({"train": split}, "causal-lm"),
+            out=options.bundle,
+            task="causal-lm",
+            technique=TokenPruning(scorer="mean"),
+            recipe=make_recipe(options.recipe, keep_low=options.keep_low),
+            trainable=Trainable("lora", rank=options.rank),
+            epochs=100,
+            max_minutes=options.minutes,
+            max_length=PROMPT + FOLLOWING,
+            batch_size=options.batch,
+            learning_rate=options.learning_rate,
+            resume=True,
+        )
+    )
+
+
+def reviews(data: Path) -> list[tuple[str, str]]:
+    """Return train reviews with their verdict, but for those that thresholds are chosen on."""
+    frame = _reviews(data, "train").iloc[HELD_OUT : HELD_OUT + REVIEWS]
+    return [(f"{text}{QUESTION}", VERDICTS[label]) for text, label in zip(frame["text"], frame["label"], strict=True)]
+
+
+def articles(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return stretches of running text with how they go on."""
+    tokenizer = load_model(options.model, "causal-lm").tokenizer
+    found = []
+    for name, split in (("wikitext2", "valid"), ("moby_dick", "train")):
+        frame = pandas.read_parquet(options.data / f"{name}.parquet")
+        texts = list(frame.loc[frame["split"] == split, "text"])
+        for ids in stretches(tokenizer, texts, PROMPT + FOLLOWING - 1, STRETCHES):
+            found += [(str(tokenizer.decode(ids[: PROMPT - 1])), str(tokenizer.decode(ids[PROMPT - 1 :])))]
+    return found
+
+
+def last_words(data: Path) -> list[tuple[str, str]]:
+    """Return passages of 60 to 100 words with the next word, where the passage has that word, too: as LAMBADA does."""
+    frame = pandas.read_parquet(data / "moby_dick.parquet")
+    drawn, found = random.Random(0), []
+    for text in frame.loc[frame["split"] == "train", "text"]:
+        words = text.split()
+        for start in range(0, len(words) - 100, 15):
+            end = start + drawn.randint(60, 100)
+            last = words[end].strip(".,;:!?\"'")
+            if len(last) > 3 and last.isalpha() and last in words[start:end]:
+                found.append((" ".join(words[start:end]), f" {last}"))
+    return drawn.sample(found, WORDS)
+
+
+def judge(options: argparse.Namespace) -> None:
+    """Judge verdicts on reviews, with the adapter and without."""
+    content: dict[str, Any] = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options), "rows": []}
+    chosen = _windows(options, "train", HELD_OUT)
+    asked = _windows(options, "test", options.reviews)
+    for name, source in (("untuned", options.model), ("tuned", str(options.bundle))):
+        loaded = load_model(source, "causal-lm")
+        handle = attach(loaded.model, TokenPruning(scorer="mean"))
+        words = [loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in VERDICTS]
+        for keep in options.keeps:
+            threshold = _threshold(_scores(handle, chosen, keep, words))
+            right = [(score > threshold) == label for score, label in _scores(handle, asked, keep, words)]
+            row = {
+                "model": name,
+                "keep": keep,
+                "accuracy": sum(right) / len(right),
+                "accuracy_95": wilson_interval(sum(right), len(right)),
+                "threshold": threshold,
+                "speedup": _speedup(handle, [window for window, _ in asked[: options.pairs]], keep),
+            }
+            content["rows"].append(row)
+            write_atomically(_file(options), json.dumps(content, indent=1) + "\n")
+            print(row, file=sys.stderr)
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print what was judged."""
+    print("| model | keep | time to first token, times faster | verdicts on reviews |\n|---|---:|---:|---:|")
+    for row in json.loads(_file(options).read_text(encoding="utf-8"))["rows"]:
+        middle, low, high = row["speedup"]
+        share = f"{row['accuracy']:.1%} ({row['accuracy_95'][0]:.1%} to {row['accuracy_95'][1]:.1%})"
+        print(f"| {row['model']} | {row['keep']:g} | {middle:.2f} ({low:.2f} to {high:.2f}) | {share} |")
+
+
+def _windows(options: argparse.Namespace, split: str, count: int) -> list[tuple[Window, bool]]:
+    """Return reviews that end with the question, cut as in training, each with whether it is positive."""
+    tokenizer = load_model(options.model, "causal-lm").tokenizer
+    frame = _reviews(options.data, split).iloc[:count]
+    found = []
+    for text, label in zip(frame["text"], frame["label"], strict=True):
+        ids = tokenizer(f"{text}{QUESTION}", verbose=False)["input_ids"]
+        shown = ids if len(ids) <= PROMPT else ids[:1] + ids[len(ids) - PROMPT + 1 :]
+        found.append((Window(torch.tensor([shown]), len(shown)), bool(label)))
+    return found
+
+
+def _scores(
+    handle: Handle, windows: list[tuple[Window, bool]], keep: float, words: Sequence[int]
+) -> list[tuple[float, bool]]:
+    """Return by how much each review is rather positive than negative, beside whether it is."""
+    with handle.at(tokens=keep):
+        logits = [prefill(handle.model, window)[1].logits[0, -1] for window, _ in windows]
+    negative, positive = words
+    return [(float(one[positive] - one[negative]), label) for one, (_, label) in zip(logits, windows, strict=True)]
+
+
+def _threshold(scores: list[tuple[float, bool]]) -> float:
+    """Return the threshold that is right most often: halfway between two scores."""
+    ordered = sorted(scores)
+    cuts = [ordered[0][0] - 1.0, *((a[0] + b[0]) / 2 for a, b in pairwise(ordered))]
+    return max(cuts, key=lambda cut: sum((score > cut) == label for score, label in scores))
+
+
+def _speedup(handle: Handle, windows: list[Window], keep: float) -> tuple[float, float, float]:
+    """Return how many times faster prompts are read than at neutral, in pairs whose order is swapped."""
+    ratios = []
+    for number, window in enumerate(windows):
+        seconds = {}
+        for rate in [1.0, keep] if number % 2 else [keep, 1.0]:
+            with handle.at(tokens=rate):
+                seconds[rate] = prefill(handle.model, window)[0]
+        ratios.append(seconds[1.0] / seconds[keep])
+    return (median(ratios), *median_interval(ratios))
+
+
+def _reviews(data: Path, split: str) -> pandas.DataFrame:
+    frame = pandas.read_parquet(data / "imdb.parquet")
+    part = frame[frame["split"] == split].sample(frac=1, random_state=0)
+    return part.assign(label=(part["label"] == "positive").astype(int))
+
+
+def _file(options: argparse.Namespace) -> Path:
+    return Path(options.results) / "tuned-language.json"
+
+
+def _plain(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["train", "judge", "table"])
+    parser.add_argument("--data", type=Path, help="folder with the text sets")
+    parser.add_argument("--model", default=GEMMA)
+    parser.add_argument("--bundle", type=Path, default=Path("benchmarks/work/gemma-tuned"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--recipe", default="mixed", help="mixed or uniform")
+    parser.add_argument("--keep-low", type=float, default=0.65)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.9, 0.8, 0.75])
+    parser.add_argument("--reviews", type=int, default=400, help="reviews that are judged")
+    parser.add_argument("--pairs", type=int, default=16, help="of which so many are timed")
+    options = parser.parse_args()
+    {"train": train, "judge": judge, "table": table}[options.stage](options)
+
+
+if __name__ == "__main__":
+    main()
