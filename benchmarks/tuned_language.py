@@ -96,7 +96,7 @@ def last_words(data: Path) -> list[tuple[str, str]]:
     drawn, found = random.Random(0), []
     for text in frame.loc[frame["split"] == "train", "text"]:
         words = text.split()
-        for start in range(0, len(words) - 100, 15):
+        for start in range(0, len(words) - 100, 5):
             end = start + drawn.randint(60, 100)
             last = words[end].strip(".,;:!?\"'")
             if len(last) > 3 and last.isalpha() and last in words[start:end]:
