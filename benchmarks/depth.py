@@ -76,6 +76,7 @@ def train(options: argparse.Namespace) -> None:
                 recipe=read_recipe(recipe),
                 epochs=MOST_EPOCHS,
                 max_minutes=options.minutes,
+                clock=options.clock,
                 learning_rate=options.learning_rate,
                 max_length=options.max_length,
                 seed=options.seed,
@@ -83,7 +84,12 @@ def train(options: argparse.Namespace) -> None:
             )
         )
         training = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["training"]
-        row = {"minutes": options.minutes, "steps": training["steps"], "settings": training["settings"]}
+        row = {
+            "minutes": options.minutes,
+            "clock": options.clock,
+            "steps": training["steps"],
+            "settings": training["settings"],
+        }
         _write(options, "train", {**done, recipe: {**row, "commit": commit(), "machine": machine("cpu")}})
 
 
@@ -443,7 +449,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     found.add_argument("--quick", action="store_true", help="seconds and few rows: does it run?")
     found.add_argument("--tiny", action="store_true", help="speculate with a tiny random model: does it run?")
     found.add_argument("--model", help="MiniLM, or for speculate Gemma 3 270M; folder, hub id or package:NAME")
-    found.add_argument("--minutes", type=float, default=20.0, help="training steps of each recipe")
+    found.add_argument("--minutes", type=float, default=10.0, help="training steps of each recipe")
+    found.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     found.add_argument("--learning-rate", type=float, default=1e-4)
     found.add_argument("--max-length", type=int, default=256)
     found.add_argument("--seed", type=int, default=0)
