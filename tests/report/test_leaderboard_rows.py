@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from rheostat.core.comparison import Verdict, compare
+from rheostat.core.metrics import unavailable
 from rheostat.report.leaderboard import leaderboard_html
-from rheostat.report.leaderboard_rows import leaderboard_rows, verdict_rows
+from rheostat.report.leaderboard_rows import leaderboard_rows, missing_text, verdict_rows
 from tests.report.measured import classifiers, everything, metric
 
 
@@ -37,19 +38,28 @@ def test_remarks_tell_ties_losses_and_failures() -> None:
 
 def test_verdicts_show_both_values_and_the_ratio() -> None:
     plain, fast = classifiers()[0], classifiers()[1]
-    rows = {row[0]: row for row in verdict_rows(compare(plain, fast)).rows}
+    verdicts = compare(plain, fast)
+    rows = {row[0]: row for row in verdict_rows(verdicts).rows}
 
-    assert rows["latency, p50"][3].startswith("0.250 (")
+    assert rows["latency, p50"][3].startswith("0.250\n(")
     assert rows["latency, p50"][4] == "better"
-    assert rows["energy a token"][1] == "unavailable: no energy counter"
-    assert rows["energy a token"][3:] == ["-", "unknown"]
+    assert "energy a token" not in rows
+    assert any("energy a token" in text and "(no energy counter)" in text for text in missing_text(verdicts))
+
+
+def test_a_metric_that_one_side_lacks_is_told_below() -> None:
+    a, b = metric("latency_p50", 0.4), unavailable("latency_p50", "no clock")
+
+    verdicts = [Verdict("latency_p50", a, b, None, None, None, "unknown")]
+    assert verdict_rows(verdicts).rows == []
+    assert missing_text(verdicts) == ["Not measured (no clock): latency, p50 of B."]
 
 
 def test_a_ratio_has_its_interval() -> None:
     a, b = metric("latency_p50", 0.4), metric("latency_p50", 0.2)
 
     assert (
-        verdict_rows([Verdict("latency_p50", a, b, 0.5, 0.48, 0.52, "better")]).rows[0][3] == "0.500 (0.480 to 0.520)"
+        verdict_rows([Verdict("latency_p50", a, b, 0.5, 0.48, 0.52, "better")]).rows[0][3] == "0.500\n(0.480 to 0.520)"
     )
 
 
@@ -59,8 +69,8 @@ def test_a_paired_ratio_says_so() -> None:
 
     assert row == [
         "latency, p50",
-        "400\N{NO-BREAK SPACE}ms (392 to 408)",
-        "200\N{NO-BREAK SPACE}ms (196 to 204)",
+        "400\N{NO-BREAK SPACE}ms\n392 to 408",
+        "200\N{NO-BREAK SPACE}ms\n196 to 204",
         "0.500, paired",
         "better",
     ]

@@ -21,7 +21,7 @@ from rheostat.core.prices import PriceTable, read_prices
 from rheostat.core.workload import Data, Method, Workload, WorkloadName, task_of_workload
 from rheostat.report.leaderboard import write_leaderboard
 from rheostat.report.leaderboard_groups import configuration_text
-from rheostat.report.leaderboard_rows import leaderboard_rows, verdict_rows
+from rheostat.report.leaderboard_rows import leaderboard_rows, missing_text, verdict_rows
 
 if TYPE_CHECKING:
     from rheostat.measure.bench.laboratory import BenchProgress
@@ -165,7 +165,7 @@ def _compare(options: CompareOptions) -> Reply:
         raise MeasurementError("Both of a comparison run.", given=f"{options.b}: {b.status}, {b.reason}")
     verdicts = compare(a, b)
     reply = {"a": _short(a), "b": _short(b), "verdicts": [_plain(one) for one in verdicts]}
-    return Reply(reply, (_verdict_table(f"{options.b} beside {options.a}", verdicts), *_remarks([a, b])))
+    return Reply(reply, (*_verdict_table(f"{options.b} beside {options.a}", verdicts), *_remarks([a, b])))
 
 
 def _compare_files(a: Path, b: Path) -> Reply:
@@ -180,7 +180,9 @@ def _compare_files(a: Path, b: Path) -> Reply:
         )
     found = [(one, compare(one, other, paired=False)) for one, other in pairs]
     shown = [
-        _verdict_table(f"{one.model['name']}, {configuration_text(one.configuration)}", all_) for one, all_ in found
+        part
+        for one, all_ in found
+        for part in _verdict_table(f"{one.model['name']}, {configuration_text(one.configuration)}", all_)
     ]
     data = [
         {"model": one.model, "configuration": one.configuration, "verdicts": [_plain(verdict) for verdict in all_]}
@@ -193,9 +195,9 @@ def _identity(one: Measurement) -> str:
     return f"{one.model} {sorted(one.configuration.items())} {one.workload}"
 
 
-def _verdict_table(title: str, verdicts: Sequence[Verdict]) -> Any:
+def _verdict_table(title: str, verdicts: Sequence[Verdict]) -> list[Any]:
     found = verdict_rows(verdicts)
-    return table(title, found.columns, found.rows)
+    return [table(title, found.columns, found.rows), *missing_text(verdicts)]
 
 
 def _models_and_axes(given: Sequence[str]) -> tuple[list[str], list[str]]:

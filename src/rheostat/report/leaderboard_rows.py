@@ -21,7 +21,7 @@ from rheostat.report.leaderboard_groups import (
 )
 from rheostat.report.scales import kind_of, scale_for
 
-__all__ = ["Rows", "leaderboard_rows", "verdict_rows"]
+__all__ = ["Rows", "leaderboard_rows", "missing_text", "verdict_rows"]
 
 _TIMES = (("ttft_p50", "tpot_p50"), ("latency_p50", "latency_p95"))
 _REST = ("memory_peak_device", "memory_peak_host", "energy_per_token", "energy_per_sample")
@@ -57,8 +57,27 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> Rows:
     Args:
         verdicts: One a metric, of B beside A, as `rheostat.core.comparison.compare` returns them.
     """
-    rows = [_verdict_row(verdict) for verdict in verdicts]
+    rows = [_verdict_row(verdict) for verdict in verdicts if not _missing(verdict)]
     return Rows("", ["metric", ">A", ">B", ">B / A", "B is"], rows)
+
+
+def missing_text(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return which metrics are in neither or only one of two measurements, and why: a sentence for each reason.
+
+    Args:
+        verdicts: As `verdict_rows` takes them; it leaves these out.
+    """
+    reasons: dict[str, list[str]] = {}
+    for verdict in filter(_missing, verdicts):
+        gone = [(name, metric) for name, metric in (("A", verdict.a), ("B", verdict.b)) if metric.value is None]
+        of = "" if len(gone) == 2 else f" of {gone[0][0]}"
+        title = kind_of(verdict.metric, verdict.a.unit).title
+        reasons.setdefault(gone[0][1].source, []).append(f"{title}{of}")
+    return [f"Not measured ({reason}): {', '.join(titles)}." for reason, titles in reasons.items()]
+
+
+def _missing(verdict: Verdict) -> bool:
+    return verdict.a.value is None or verdict.b.value is None
 
 
 def _group_rows(group: Group) -> Rows:
@@ -103,12 +122,13 @@ def _remark(row: Measurement) -> str:
 def _verdict_row(verdict: Verdict) -> list[str]:
     kind = kind_of(verdict.metric, verdict.a.unit)
     scale = scale_for(kind, (verdict.a, verdict.b))
-    values = [scale.full(metric) or f"unavailable: {metric.source}" for metric in (verdict.a, verdict.b)]
+    # Intervals have lines of their own: five columns side by side do not fit into 80 characters.
+    values = ["\n".join(filter(None, (scale.text(one), scale.ends(one)))) for one in (verdict.a, verdict.b)]
     return [kind.title, *values, _ratio(verdict), verdict.verdict]
 
 
 def _ratio(verdict: Verdict) -> str:
     if verdict.ratio is None:
         return "-"
-    ends = "" if verdict.low is None or verdict.high is None else f" ({verdict.low:.3f} to {verdict.high:.3f})"
-    return f"{verdict.ratio:.3f}{ends}{', paired' if verdict.paired else ''}"
+    ends = "" if verdict.low is None or verdict.high is None else f"\n({verdict.low:.3f} to {verdict.high:.3f})"
+    return f"{verdict.ratio:.3f}{', paired' if verdict.paired else ''}{ends}"
