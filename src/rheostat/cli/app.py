@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rheostat.cli import benching, catalogue, doctor, exiting, explaining, measuring, running, training
+from rheostat.cli import benching, catalogue, doctor, exiting, explaining, measuring, running, spacing, training
 from rheostat.cli.command import add_command
 from rheostat.cli.versions import version_of
 
@@ -26,6 +26,7 @@ for _command in (
     *measuring.COMMANDS,
     *exiting.COMMANDS,
     *benching.COMMANDS,
+    *spacing.COMMANDS,
     *running.COMMANDS,
     *explaining.COMMANDS,
     *catalogue.COMMANDS,

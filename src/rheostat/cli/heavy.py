@@ -7,15 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rheostat.core.extras import require
+
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle, Prediction, SavedExits
     from rheostat.core.measurement import Measurement
     from rheostat.core.prices import PriceTable
     from rheostat.core.profile import Profile
+    from rheostat.core.space import Space
     from rheostat.core.text import Task, TextData
     from rheostat.core.workload import Data, Method, Workload
     from rheostat.measure.calibrate import Progress
     from rheostat.models.families import Family
+    from rheostat.search.facts import ModelFacts
+    from rheostat.search.scenario import Scenario
     from rheostat.techniques.contract import Technique
     from rheostat.train.formats import Table
     from rheostat.train.settings import FinetuneSettings
@@ -37,6 +42,9 @@ __all__ = [
     "predict",
     "read_table",
     "run_once",
+    "scenario_text",
+    "search_scenario",
+    "search_space",
     "set_seed",
     "techniques",
     "text_streamer",
@@ -233,3 +241,35 @@ def hardware() -> dict[str, Any]:
         "instruments": probes.instruments(),
         "matrix_products_gflops": probes.matrix_product_rate(),
     }
+
+
+def search_scenario(path: Path | None, flags: Mapping[str, Any]) -> Scenario:
+    """Return the scenario in a file, changed by flags; see `rheostat.search.flags.scenario_from_flags`."""
+    module = require("rheostat.search.scenario", extra="search")
+    base = None if path is None else module.read_scenario(path)
+    made: Scenario = require("rheostat.search.flags", extra="search").scenario_from_flags(flags, base)
+    return made
+
+
+def scenario_text(scenario: Scenario, place: str) -> str:
+    """Return a scenario as commented YAML; see `rheostat.search.writing.scenario_text`."""
+    text: str = require("rheostat.search.writing", extra="search").scenario_text(scenario, place)
+    return text
+
+
+def search_space(path: Path | None, flags: Mapping[str, Any]) -> tuple[Space, ModelFacts]:
+    """Return what a search would try, and what is known about its model; without data, as if there were some."""
+    from rheostat.core.machine import machine_facts
+
+    no_data = path is None and flags.get("data") is None
+    scenario = search_scenario(path, {**flags, "data": "-"} if no_data else flags)
+    facts = require("rheostat.search.facts", extra="search").facts_of(
+        scenario.model, scenario.task, device=scenario.measure.device
+    )
+    splits = (
+        None
+        if no_data
+        else load_data(Path(scenario.data.path), scenario.task, scenario.data.columns, seed=scenario.seed).splits
+    )
+    space = require("rheostat.search.spaces", extra="search").space_for(scenario, facts, machine_facts(), splits=splits)
+    return space, facts
