@@ -65,7 +65,7 @@ def test_uniform_draws_one_rate() -> None:
 
 
 def test_mixed_draws_as_many_rates_below_the_geometric_mean_as_above_it() -> None:
-    passes = [Mixed(0.04, 1.0).passes(Moment(0, step, 2000, 6)) for step in range(2000)]
+    passes = [Mixed(0.04, 1.0, full=0.0).passes(Moment(0, step, 2000, 6)) for step in range(2000)]
     rates = [only.settings["tokens"] for (only,) in passes]
     assert 0.04 <= min(rates) < 0.05
     assert 0.95 < max(rates) <= 1.0
