@@ -37,7 +37,7 @@ from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import read_recipe
 
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
-KEEPS = {"fp32": (1.0, 0.7, 0.5, 0.3, 0.2, 0.1), "int8": (1.0, 0.5, 0.4, 0.3, 0.25, 0.2)}
+KEEPS = {"fp32": (1.0, 0.5, 0.3, 0.1), "int8": (0.5, 0.4, 0.3, 0.25, 0.2)}
 MOST_EPOCHS = 1000
 
 
