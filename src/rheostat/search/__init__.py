@@ -1,0 +1,1 @@
+"""The search: it proposes configurations, measures them, and returns the best ones."""
