@@ -110,7 +110,8 @@ def _card(study: StudyData, point: Point, name: str) -> tuple[str, str, str]:
     if gain is None or name == study.quality:
         return title, scale.text(here), f"95 % interval {scale.ends(here) or 'unknown'}{beside}"
     value, _, ends = gain_text(name, gain).partition(" (")
-    return title, value, f"{f'({ends}: ' if ends else ''}{scale.full(here)}{beside}"
+    spread = f"; gain {ends.removesuffix(')')}" if ends else ""
+    return title + study.each(point, name), value, f"{scale.full(here)}{beside}{spread}"
 
 
 def _limits(study: StudyData, point: Point) -> str:
@@ -146,7 +147,7 @@ def _front(study: StudyData, charts: Charts) -> str:
         for words, letter, chosen in zip(("Across", "Upwards"), "xy", start, strict=True)
     )
     drawn = charts.add(front_chart(study), "Every configuration over two metrics; the table of all trials holds the "
-                       "same numbers.", _FRONT)  # fmt: skip
+                       "same numbers.", _FRONT + _REQUESTS * study.batches)  # fmt: skip
     return (
         f'<section id="front"><h2>The front in any two metrics</h2><div class="choose">{picks}</div>{drawn}'
         f'<div class="found" id="front-found" aria-live="polite"></div>'
@@ -196,8 +197,8 @@ def _meaning(study: StudyData) -> str:
     return (
         f"{terms_html([study.group])}<p>Intervals are 95 % intervals. The baseline is the default configuration "
         f"({escape(default)}); gains and relative limits refer to it, and the interval of a gain is the widest that "
-        "both allow. A configuration is <em>infeasible</em> where it passes a limit, by its measured value; a metric "
-        "that is missing passes its limit. It is on the <em>front</em> where it keeps the limits and no other one that "
+        "both allow. A configuration is <em>infeasible</em> where it breaks a limit, by its measured value; a metric "
+        "that is missing breaks its limit. It is on the <em>front</em> where it keeps the limits and no other one that "
         "does is at least as good in every objective and better in one; <em>dominated</em> where it keeps the limits "
         "and is not. Where a configuration was measured again, its numbers are those of the result: of all repeats "
         "together, or of the measurement that confirmed it.</p>"
@@ -210,6 +211,7 @@ _FRONT = (
     "Filled circles are on the front of all objectives. Point at one for its configuration; a click in the legend "
     "hides a series. Crosses at the bottom lack one of the two values."
 )
+_REQUESTS = " Latencies are those of a whole request, of however many rows."
 _PROGRESS = (
     "How much of the objective space that keeps the limits was covered after each trial, as a share of the end. "
     "Symbols say who proposed a trial; open ones used a part of the training or of the data and so cover nothing, "

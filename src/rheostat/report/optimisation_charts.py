@@ -207,7 +207,7 @@ def _words(study: StudyData, point: Point) -> str:
     reason = f": {trial.measurement.reason}" if trial.measurement.reason else ""
     words = STANDINGS[point.standing].partition(":")[0] if trial.ok else trial.measurement.status.replace("-", " ")
     broken = [study.title_of(one.limit.metric) for one in study.verdicts(point.metrics) if not one.kept]
-    passed = f", passes the limit of {' and '.join(broken)}" if trial.ok and broken else ""
+    passed = f", breaks the limit of {' and '.join(broken)}" if trial.ok and broken else ""
     return f"{words}{passed}{by}{reason}"
 
 

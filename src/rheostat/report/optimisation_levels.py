@@ -86,7 +86,7 @@ def levels_html(study: StudyData) -> str:
         return ""
     title = study.title_of(study.quality)
     return (
-        f"<h2>Quality at cost, cost at quality</h2><p class='soft'>{escape(_CAPTION)}</p>"
+        f"<h2>Quality at cost, cost at quality</h2><p class='soft'>{escape(_CAPTION + _REQUESTS * study.batches)}</p>"
         f"<h3>Best {escape(title)} at a cost</h3>"
         f"{_table(study, at_cost, 'cost, of the baseline', _quality_cell)}"
         f"<h3>Least cost at a quality</h3>{_table(study, at_quality, f'{title}, beside the baseline', _cost_cell)}"
@@ -97,6 +97,7 @@ _CAPTION = (
     "Limits do not count here, and each column is a matter of its own: two cells of a row may be two configurations. "
     "The best of many measured values is a little too good: intervals are those of the configuration alone."
 )
+_REQUESTS = " Latencies are those of a whole request, of however many rows; their gains are by row."
 
 
 def _costs(study: StudyData) -> list[str]:
@@ -178,7 +179,7 @@ def _cell(study: StudyData, point: Point | None, metric: str, below: str) -> str
 
 
 def _share_text(share: float) -> str:
-    return "the same" if share == 1 else f"{share * 100:.0f} %"
+    return "the same" if share == 1 else f"{share * 100:.3g} %"
 
 
 def _points_text(loss: float) -> str:

@@ -66,7 +66,7 @@ def band_of(study: StudyData, point: Point) -> int | None:
 
 _CAPTION = (
     "A line is a configuration, from what was chosen down to what came of it. On the objectives the best value stands "
-    "at the right. The colour is the quality. Dotted lines pass a limit, dashed is the baseline, the thick one is "
+    "at the right. The colour is the quality. Dotted lines break a limit, dashed is the baseline, the thick one is "
     "recommended; a line that ends early failed."
 )
 
@@ -86,11 +86,11 @@ def _choices(study: StudyData) -> list[_Level]:
 def _choice(study: StudyData, name: str, values: list[Value | None]) -> _Level:
     """Points of one value lie beside each other, the better the further right, so that lines can be told apart."""
     last = len(values) - 1
-    room, good = 0.5 / max(last, 1), _goodness(study, study.quality) if study.quality else {}
+    room, good = min(0.25 / max(last, 1), 0.05), _goodness(study, study.quality) if study.quality else {}
     places = {}
     for point in study.points:
         middle = values.index(point.trial.configuration.get(name)) / last
-        places[point.trial.number] = middle + room * (good.get(point.trial.number, 0.5) - 0.5) * 0.5
+        places[point.trial.number] = middle + 2 * room * (good.get(point.trial.number, 0.5) - 0.5)
     labels = tuple((place / last, _ABSENT if value is None else knob_text(value)) for place, value in enumerate(values))
     return _Level(name.replace("_", " "), labels, places)
 

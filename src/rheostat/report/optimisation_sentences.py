@@ -38,7 +38,7 @@ class LimitRow:
         name: The limit.
         asked: The number it comes to.
         found: What was measured, with its interval.
-        room: What is left, or by how much it is passed.
+        room: What is left, or by how much it is broken.
         kept: Whether it is kept.
         relaxing: What relaxing it alone would buy.
     """
@@ -67,7 +67,7 @@ def recommendation(study: StudyData) -> str:
     limits = len(study.goals.limits)
     kept = {0: "", 1: " The limit is kept."}.get(limits, f" All {limits} limits are kept.")
     if not best.feasible:
-        kept = " Measured again, it passes a limit: see below."
+        kept = " Measured again, it breaks a limit: see below."
     elif study.result.status == "unconfirmed":
         kept = f"{kept} This was not measured a second time."
     if best.standing == "recommended" and study.baseline is not None and best.trial == study.baseline.trial:
@@ -90,9 +90,7 @@ def change_text(study: StudyData, point: Point, metric: str) -> str:
     found = study.gain(point, metric)
     if found is None:
         return f"{title} {study.scale(metric).text(here)} instead of {study.scale(metric).text(there)}"
-    batches = {one.trial.configuration.get("batch") for one in (point, study.baseline) if one is not None}
-    each = " a row" if metric.startswith("latency_") and len(batches) > 1 else ""
-    return f"{title}{each} {gain_text(metric, found)}"
+    return f"{title}{study.each(point, metric)} {gain_text(metric, found)}"
 
 
 def gain_text(metric: str, found: Estimate) -> str:
@@ -139,7 +137,7 @@ def binding_sentence(study: StudyData) -> str:
         return "" if not study.goals.limits or study.recommended is None else _FREE
     words, name = limit_words(study, binding.limit), binding.limit.metric
     if study.recommended is None:
-        return f"What stands in the way most is {words}{_passed(study, name, binding.asked, binding.found)}."
+        return f"What stands in the way most is {words}{_missed(study, name, binding.asked, binding.found)}."
     found = "" if binding.found is None else f" ({study.number(name, binding.found)} here)"
     near = None if binding.nearest is None else study.find(binding.nearest.configuration)
     if near is None:
@@ -149,7 +147,7 @@ def binding_sentence(study: StudyData) -> str:
 
 
 def nearest_point(study: StudyData) -> Point | None:
-    """Return the point that passes the limits least; None where nothing worked."""
+    """Return the point that breaks the limits least; None where nothing worked."""
     binding = study.result.binding
     named = None if binding is None or binding.nearest is None else study.find(binding.nearest.configuration)
     return named or min(study.measured, key=lambda point: point.excess, default=None)
@@ -185,12 +183,12 @@ def _infeasible(study: StudyData) -> str:
         return f"{start} Nothing could be measured: see what failed."
     broken = [verdict for verdict in study.verdicts(near.metrics) if not verdict.kept]
     words = "; ".join(
-        f"{limit_words(study, one.limit)}{_passed(study, one.limit.metric, one.asked, one.found)}" for one in broken
+        f"{limit_words(study, one.limit)}{_missed(study, one.limit.metric, one.asked, one.found)}" for one in broken
     )
     return f"{start} The nearest is {configuration_text(near.trial.configuration)}, which does not keep: {words}."
 
 
-def _passed(study: StudyData, metric: str, asked: float | None, found: float | None) -> str:
+def _missed(study: StudyData, metric: str, asked: float | None, found: float | None) -> str:
     if found is None:
         return ", which was not measured"
     wanted = "" if asked is None or asked != asked else f" where {study.number(metric, asked)} is asked"
@@ -212,12 +210,12 @@ def _limit_row(study: StudyData, point: Point, verdict: Verdict) -> LimitRow:
 
 
 def _relaxing(study: StudyData, point: Point, verdict: Verdict) -> str:
-    """Say what the best configuration that passes this limit alone would bring."""
+    """Say what the best configuration that breaks this limit alone would bring."""
     own = study.score(point)
-    beyond = [one for one in study.measured if _passes_alone(study, one, verdict.limit)]
+    beyond = [one for one in study.measured if _breaks_alone(study, one, verdict.limit)]
     scored = [(score, one) for one in beyond if (score := study.score(one)) is not None]
     if study.recommended is None:
-        # Nothing keeps all limits: what passes this one alone would do if it were given up.
+        # Nothing keeps all limits: what breaks this one alone would do if it were given up.
         return f"would make {_names(beyond)} do" if beyond else "would not be enough alone"
     better = [(score, one) for score, one in scored if own is not None and score > own * _WORTH]
     if not better:
@@ -233,7 +231,7 @@ def _relaxing(study: StudyData, point: Point, verdict: Verdict) -> str:
 _WORTH = 1.01
 
 
-def _passes_alone(study: StudyData, point: Point, limit: Limit) -> bool:
+def _breaks_alone(study: StudyData, point: Point, limit: Limit) -> bool:
     verdicts = study.verdicts(point.metrics)
     return all(verdict.kept != (verdict.limit == limit) for verdict in verdicts) and all(
         verdict.found is not None for verdict in verdicts
@@ -252,7 +250,8 @@ def _bought(study: StudyData, point: Point, best: Point) -> str:
         one, other = study.gain(point, metric), study.gain(best, metric)
         if one is not None and other is not None and one.value > other.value * _WORTH:
             ratio = one.value / other.value
-            found.append(f"{study.title_of(metric)} {gain_text(metric, Estimate(ratio, ratio, ratio))}")
+            each = study.each(point, metric) or study.each(best, metric)
+            found.append(f"{study.title_of(metric)}{each} {gain_text(metric, Estimate(ratio, ratio, ratio))}")
     return ", ".join(found)
 
 
@@ -266,5 +265,6 @@ def _as_good(study: StudyData, metrics: Mapping[str, Metric]) -> bool:
 
 def _difference(study: StudyData, metric: str, value: float) -> str:
     if is_share(metric):
-        return f"{value * 100:.4g} point{'' if round(value * 100, 4) == 1 else 's'}"
+        points = f"{value * 100:.2f}".rstrip("0").rstrip(".")
+        return f"{points} point{'' if points == '1' else 's'}"
     return study.number(metric, value)

@@ -31,7 +31,7 @@ STANDINGS: Final[Mapping[Standing, str]] = {
     "baseline": "baseline: the default configuration",
     "front": "front: keeps the limits, nothing is better in everything",
     "dominated": "dominated: keeps the limits, another is better",
-    "infeasible": "infeasible: passes a limit",
+    "infeasible": "infeasible: breaks a limit",
     "failed": "failed",
 }
 """Every standing of a configuration, in words."""
@@ -45,7 +45,7 @@ class Point:
         trial: The trial that says most about it.
         metrics: What is known of it: of all its repeats together where it is one of the result's findings.
         standing: How it stands to the goal.
-        excess: By how much it passes the limits; 0 where it keeps them, infinity where a metric is missing.
+        excess: By how much it breaks the limits; 0 where it keeps them, infinity where a metric is missing.
     """
 
     trial: Trial
@@ -221,6 +221,16 @@ class StudyData:
         known = [end for end in ends if end is not None]
         # An interval that reaches 0 bounds no ratio.
         return Estimate(middle, min(known), max(known)) if len(known) == len(ends) else Estimate(middle, 0.0, math.inf)
+
+    def each(self, point: Point, metric: str) -> str:
+        """Return `` a row`` where a gain is told by row: a latency of requests unlike the baseline's."""
+        own, plain = self._rows(point)
+        return " a row" if metric.startswith("latency_") and own != plain else ""
+
+    @property
+    def batches(self) -> bool:
+        """Whether requests of different numbers of rows were measured."""
+        return len({self._rows(point)[0] for point in self.points}) > 1
 
     def logarithmic(self, metric: str) -> bool:
         """Whether a metric is a cost or a rate, of which factors matter rather than differences."""

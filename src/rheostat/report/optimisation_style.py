@@ -19,13 +19,20 @@ STYLE = (
 {_CLASSES}
 """
     + """
+a { color: var(--accent); }
+.levels a, .trials a { color: inherit; }
+.trials th:first-child { min-width: 6.4rem; }
 .lead { max-width: 56rem; }
 .lead + .lead { margin-top: .8rem; }
 .cards strong { font-size: 1.35rem; }
 .cards dt { overflow-wrap: anywhere; }
 td small, th small, .levels a { display: block; color: var(--soft); font-size: .82rem; font-weight: 400; }
 .levels a { max-width: 16rem; margin-left: auto; white-space: normal; }
-.levels td, .effects td, .limits td, .reasons td { vertical-align: top; padding-left: .9rem; }
+.levels td, .effects td, .limits td, .reasons td { vertical-align: top; }
+.levels td, .effects td, .limits td, .reasons td, .levels th + th, .effects th + th, .limits th + th, .reasons th + th {
+  padding-left: .9rem; }
+.effects { table-layout: fixed; min-width: 34rem; }
+.reasons { width: auto; min-width: min(100%, 40rem); }
 .levels th, .effects th, .limits th, .reasons th { vertical-align: top; }
 .levels th[scope=row], .effects th[scope=row] { white-space: normal; min-width: 7rem; }
 .levels .none { color: var(--soft); }
@@ -145,8 +152,13 @@ SCRIPT = r"""
     found.replaceChildren(head, ordered);
     shape.setAttribute("aria-label", `${names} of ${points.length} configurations. ${head} They are listed below.`);
   };
-  const levels = (pair) => simple.flatMap(({ name, values }) => pair.flatMap((metric, place) => {
-    if (values[metric] === undefined || pair.every((one) => values[one] !== undefined && one !== metric)) return [];
+  // A simple model far from everything else would squeeze the rest.
+  const near = (name, level, there) => {
+    const values = there.flatMap((index) => value(name, index)), low = Math.min(...values), high = Math.max(...values);
+    return level >= low - 0.4 * (high - low) && level <= high + 0.4 * (high - low);
+  };
+  const levels = (pair, there) => simple.flatMap(({ name, values }) => pair.flatMap((metric, place) => {
+    if (values[metric] === undefined || !near(metric, values[metric], there)) return [];
     const line = { type: "line", line: { color: "#808890", dash: "dash", width: 1.3 }, layer: "below" };
     const ends = place ? { xref: "paper", x0: 0, x1: 1, y0: values[metric], y1: values[metric] }
       : { yref: "y domain", y0: 0, y1: 1, x0: values[metric], x1: values[metric] };
@@ -171,7 +183,7 @@ SCRIPT = r"""
     const arrow = [["\u2199", "\u2196"], ["\u2198", "\u2197"]][best[0]][best[1]];
     Plotly.react(chart, data, { ...plain, xaxis: axis(plain.xaxis, pair[0], there),
       yaxis: { ...axis(plain.yaxis, pair[1], there), domain: [missing ? 0.1 : 0, 1] },
-      xaxis2: { ...plain.xaxis2, range: [-1, Math.max(missing, 12)] }, shapes: levels(pair),
+      xaxis2: { ...plain.xaxis2, range: [-1, Math.max(missing, 12)] }, shapes: levels(pair, there),
       annotations: [{ xref: "x domain", yref: "y domain", x: best[0], y: best[1], showarrow: false, font: { size: 13 },
         xanchor: best[0] ? "right" : "left", yanchor: best[1] ? "top" : "bottom",
         text: best[0] ? `better ${arrow}` : `${arrow} better` }] }, { responsive: true, displayModeBar: false });

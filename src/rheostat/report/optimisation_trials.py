@@ -38,8 +38,8 @@ def trials_html(study: StudyData) -> str:
     )
     return (
         f'<section class="group"><h2>All trials</h2>{tick}<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="All trials, table"><table class="board"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody>'
-        f"{simple}</table></div>{_legend(study)}{_details(study)}</section>"
+        f'aria-label="All trials, table"><table class="board trials"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody>{simple}</table></div>{_legend(study)}{_details(study)}</section>"
     )
 
 
@@ -53,18 +53,13 @@ def exclusions_html(study: StudyData) -> str:
     parts.append(_table("Left out of the space", ("choice", "value", "why"), left_out))
     conflicts = [(_conditions(one.parts), one.reason) for one in study.space.conflicts]
     parts.append(_table("Does not go together", ("what", "why"), conflicts))
-    failed = [
-        (f"#{one.number} {configuration_text(one.configuration)}", status_text(one.measurement))
-        for one in study.trials
-        if not one.ok
-    ]
-    parts.append(_table("Failed", ("trial", "why"), failed))
+    parts.append(_table("Failed", ("why", "trials"), _failures(study)))
     broken = [
         (limit_words(study, limit), str(count), _only(study, limit_number))
         for limit_number, limit in enumerate(study.goals.limits)
         if (count := sum(not study.verdicts(point.metrics)[limit_number].kept for point in study.measured))
     ]
-    heads = ("limit", "configurations that pass it", "of these, pass no other")
+    heads = ("limit", "configurations that break it", "that break no other")
     parts.append(_table("Measured, but beyond a limit", heads, broken))
     return "".join(parts)
 
@@ -77,6 +72,15 @@ def _counts(study: StudyData) -> str:
         f"The space holds {study.space.size:,} configurations; {len(study.trials)} trials were made{partial}; {ok} "
         f"worked; {len(study.measured)} configurations were measured in full, and {kept} of these keep every limit."
     )
+
+
+def _failures(study: StudyData) -> list[tuple[str, str]]:
+    found: dict[str, list[str]] = {}
+    for trial in study.trials:
+        if not trial.ok:
+            name = f"#{trial.number} {configuration_text(trial.configuration)}"
+            found.setdefault(status_text(trial.measurement), []).append(name)
+    return [(reason, "; ".join(names)) for reason, names in found.items()]
 
 
 def _only(study: StudyData, number: int) -> str:
@@ -120,7 +124,7 @@ def _differs(study: StudyData, name: str) -> bool:
 
 
 def _name_cell(trial: Trial, point: Point | None) -> str:
-    chip, status = "", ""
+    chip, status, name = "", "", escape(configuration_text(trial.configuration))
     if point is not None and point.standing in _CHIPS and trial.ok:
         words = STANDINGS[point.standing].partition(":")[0]
         chip = f' <span class="chip {_CHIPS[point.standing]}">{words}</span>'
@@ -128,7 +132,7 @@ def _name_cell(trial: Trial, point: Point | None) -> str:
         status = f'<span class="narrow"><span class="chip broken">{escape(_short_status(trial))}</span></span>'
     return (
         f'<th scope="row" id="trial-{trial.number}" data-v="{trial.number}"><a href="#details-{trial.number}">'
-        f"#{trial.number} {escape(configuration_text(trial.configuration))}</a>{chip}{status}</th>"
+        f'#{trial.number}<span class="narrow">{name}</span></a>{chip}{status}</th>'
     )
 
 
@@ -233,8 +237,8 @@ def _legend(study: StudyData) -> str:
     marks = "".join(f"<sup>{each[0]}</sup> {words}. " for each, words in MARK_WORDS.items() if each in used)
     return (
         f'<p class="soft small">A click on a head sorts. Below a value: its 95 % interval. {marks}Part: how much of '
-        "the training and of the data went in; only all of it is a verdict. Beyond limits: by how much of what is asked "
-        "all limits together are passed. The name of a trial leads to every number with its source.</p>"
+        "the training and of the data went in; only all of it is a verdict. Beyond limits: by how much of what is "
+        "asked all limits together are broken. The name of a trial leads to every number with its source.</p>"
     )
 
 
