@@ -14,7 +14,7 @@ from rheostat.report.leaderboard_groups import configuration_text
 from rheostat.report.leaderboard_style import SCRIPT as BOARD_SCRIPT
 from rheostat.report.leaderboard_style import STYLE as BOARD_STYLE
 from rheostat.report.leaderboard_summary import conditions_of, dates_of
-from rheostat.report.optimisation_charts import front_chart, front_data, progress_chart, start_pair
+from rheostat.report.optimisation_charts import front_chart, front_data, progress_chart, progress_of, start_pair
 from rheostat.report.optimisation_importance import importance_html
 from rheostat.report.optimisation_levels import levels_html
 from rheostat.report.optimisation_lines import lines_html
@@ -167,7 +167,7 @@ def _progress(study: StudyData, charts: Charts) -> str:
     if len(study.trials) < 2:
         return ""
     figure, data = progress_chart(study)
-    drawn = charts.add(figure, "Share of the final hypervolume that was reached after each trial.", _PROGRESS)
+    drawn = charts.add(figure, f"After each trial: {progress_of(study).title}.", _PROGRESS)
     return (
         '<section id="progress"><h2>Progress of the search</h2><div class="choose"><label>Over <select '
         'id="progress-over"><option value="trials">trials</option><option value="minutes">minutes</option></select>'
@@ -213,7 +213,8 @@ _FRONT = (
 )
 _REQUESTS = " Latencies are those of a whole request, of however many rows."
 _PROGRESS = (
-    "How much of the objective space that keeps the limits was covered after each trial, as a share of the end. "
+    "How much of the objective space was covered after each trial by what keeps the limits, as a share of the end; "
+    "where nothing keeps them, by how much the nearest breaks them. "
     "Symbols say who proposed a trial; open ones used a part of the training or of the data and so cover nothing, "
     "crosses failed."
 )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
+from itertools import accumulate
 from typing import Any
 
 from rheostat.core.metrics import metric_kind
@@ -17,7 +19,7 @@ from rheostat.report.optimisation_sentences import simple_values
 from rheostat.report.optimisation_study import STANDINGS, Point, Standing, StudyData
 from rheostat.report.palette import MIDDLE_BLUE
 
-__all__ = ["front_chart", "front_data", "progress_chart", "progress_of", "start_pair"]
+__all__ = ["Progress", "front_chart", "front_data", "progress_chart", "progress_of", "start_pair"]
 
 _GREY, _GRID = "#808890", "rgba(128,136,144,0.25)"
 
@@ -94,59 +96,80 @@ def start_pair(study: StudyData) -> tuple[str, str]:
     return across, next((name for name in (study.quality, *names) if name in names and name != across), across)
 
 
-def progress_of(study: StudyData) -> list[float]:
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a search was after each of its trials.
+
+    Attributes:
+        title: What is counted, for the axis.
+        shares: One a trial, in per cent.
+    """
+
+    title: str
+    shares: tuple[float, ...]
+
+
+def progress_of(study: StudyData) -> Progress:
     """Return after each trial which share of the final hypervolume of what keeps the limits had been reached.
 
-    Costs count as logarithms. The reference is the worst that was measured, a tenth of the range further; 0 as long as
-    nothing keeps the limits.
+    Costs count as logarithms. The reference is the worst that was measured of what keeps the limits, a tenth of the
+    range further. Where nothing keeps them, it is by how much the nearest so far breaks them.
     """
     kept = _hypervolume_values(study)
     if not kept:
-        return [0.0] * len(study.trials)
+        return Progress("the nearest breaks the limits by (%)", tuple(_nearest_so_far(study)))
     columns = list(zip(*kept.values(), strict=True))
     low, high = [min(column) for column in columns], [max(column) for column in columns]
     scaled = {
         number: tuple((v - a) / (b - a) if b > a else 0.0 for v, a, b in zip(values, low, high, strict=True))
         for number, values in kept.items()
     }
-    reference, seen, volumes = [1.1] * len(columns), [], []
+    reference, volumes = [1.1] * len(columns), [0.0]
+    seen: list[tuple[float, ...]] = []
     for trial in study.trials:
         if trial.number in scaled:
             seen.append(scaled[trial.number])
-            volumes.append(hypervolume(seen, reference))
-        else:
-            volumes.append(volumes[-1] if volumes else 0.0)
-    return [volume / volumes[-1] for volume in volumes]
+        volumes.append(hypervolume(seen, reference) if trial.number in scaled else volumes[-1])
+    return Progress("final hypervolume reached (%)", tuple(100 * volume / volumes[-1] for volume in volumes[1:]))
 
 
 def progress_chart(study: StudyData) -> tuple[Any, str]:
     """Return the progress as a figure over trials, and for the script the same over minutes as JSON."""
-    figure, shares = plotly_figure().Figure(), progress_of(study)
-    elapsed, total = [], 0.0
-    for trial in study.trials:
-        total += trial.seconds / 60
-        elapsed.append(total)
+    figure, progress = plotly_figure().Figure(), progress_of(study)
+    elapsed = list(accumulate(trial.seconds / 60 for trial in study.trials))
     places = {trial.number: place for place, trial in enumerate(study.trials)}
     numbers = [trial.number for trial in study.trials]
     figure.add_scatter(
-        x=numbers, y=[100 * share for share in shares], mode="lines", name="all", showlegend=False, hoverinfo="skip",
+        x=numbers, y=progress.shares, mode="lines", showlegend=False, hoverinfo="skip",
         line={"color": _GREY, "width": 1.5, "shape": "hv"},
     )  # fmt: skip
-    over = {"trials": [numbers], "minutes": [elapsed]}
+    over: dict[str, list[list[float]]] = {"trials": [[*numbers]], "minutes": [elapsed]}
     for name, members, marker in _series(study):
         at = [places[trial.number] for trial in members]
         figure.add_scatter(
-            x=[numbers[place] for place in at], y=[100 * shares[place] for place in at], mode="markers", name=name,
+            x=[numbers[place] for place in at], y=[progress.shares[place] for place in at], mode="markers", name=name,
             marker=marker, customdata=[_trial_words(study, trial) for trial in members],
-            hovertemplate="%{customdata}<br>%{y:.0f} % of the final hypervolume<extra>%{fullData.name}</extra>",
+            hovertemplate=f"%{{customdata}}<br>{progress.title}: %{{y:.0f}}<extra>%{{fullData.name}}</extra>",
         )  # fmt: skip
         over["trials"].append([numbers[place] for place in at])
         over["minutes"].append([elapsed[place] for place in at])
-    _dress(figure, 400)
-    figure.update_xaxes(title="trials", rangemode="tozero")
-    figure.update_yaxes(title="final hypervolume reached (%)", range=[-4, 106])
+    _dress(figure, 430)
+    figure.update_xaxes(title="trials", range=[-1, len(numbers)])
+    figure.update_yaxes(title=progress.title, rangemode="tozero")
     titles = {"trials": "trials", "minutes": "minutes of measuring and training, together"}
     return figure, _inside({"over": over, "titles": titles})
+
+
+def _nearest_so_far(study: StudyData) -> list[float]:
+    """Least excess up to each trial in per cent; what is beyond counting comes as twice the worst that can be told."""
+    found = [
+        study.goals.excess(trial.measurement.metrics, study.baseline_metrics)
+        if trial.ok and trial.fidelity == 1
+        else math.inf
+        for trial in study.trials
+    ]
+    worst = max((excess for excess in found if excess < math.inf), default=0.5)
+    return [100 * min(least, 2 * worst) for least in accumulate(found, min)]
 
 
 def _series(study: StudyData) -> list[tuple[str, list[Trial], dict[str, Any]]]:

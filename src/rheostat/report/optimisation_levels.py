@@ -8,7 +8,7 @@ from html import escape
 from typing import Final
 
 from rheostat.core.metrics import metric_kind
-from rheostat.report.optimisation_sentences import gain_text
+from rheostat.report.optimisation_sentences import gain_text, numbered
 from rheostat.report.optimisation_study import Point, StudyData
 from rheostat.report.wording import is_share
 
@@ -174,7 +174,7 @@ def _cell(study: StudyData, point: Point | None, metric: str, below: str) -> str
     text = study.scale(metric).full(point.metrics[metric])
     return (
         f'<td>{escape(text)}<small>{escape(below)}</small><a href="#trial-{point.trial.number}">'
-        f"{escape(point.name)}</a></td>"
+        f"{numbered(point.trial)}</a></td>"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from rheostat.core.comparison import judge
@@ -11,6 +12,7 @@ from rheostat.core.goals import Limit, Verdict
 from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.score import QUALITY
 from rheostat.core.statistics import Estimate
+from rheostat.core.trial import Trial
 from rheostat.report.leaderboard_groups import BASELINE_NAMES, configuration_text
 from rheostat.report.optimisation_study import Point, StudyData, as_metric
 from rheostat.report.wording import is_share, loss_text
@@ -23,6 +25,7 @@ __all__ = [
     "limit_rows",
     "limit_words",
     "nearest_point",
+    "numbered",
     "opening",
     "recommendation",
     "simple_sentences",
@@ -153,6 +156,11 @@ def nearest_point(study: StudyData) -> Point | None:
     return named or min(study.measured, key=lambda point: point.excess, default=None)
 
 
+def numbered(trial: Trial) -> str:
+    """Return a trial's number and configuration as HTML; a narrow page has room for the number alone."""
+    return f'#{trial.number}<span class="wide"> {escape(configuration_text(trial.configuration))}</span>'
+
+
 def simple_sentences(study: StudyData) -> list[tuple[str, bool]]:
     """Return a sentence for each simple model that says something, and whether it meets the goal."""
     found = []
@@ -160,7 +168,11 @@ def simple_sentences(study: StudyData) -> list[tuple[str, bool]]:
         words, metrics = BASELINE_NAMES.get(name, name), simple_values(values)
         shown = ", ".join(f"{study.title_of(each)} {study.scale(each).text(one)}" for each, one in metrics.items())
         if values.get("meets"):
-            found.append((f"A simple model meets the goal: {words} ({shown}). Consider it before a transformer.", True))
+            limited = any(limit.metric in QUALITY for limit in study.goals.limits)
+            reach = "keeps every limit on quality" if limited else "is no worse than the default configuration"
+            found.append(
+                (f"A simple model will do: {words} ({shown}) {reach}. Think of it before a transformer.", True)
+            )
         elif _as_good(study, metrics):
             found.append((f"A simple model answers as well as what is recommended: {words} ({shown}).", False))
     return found
@@ -177,7 +189,8 @@ _FREE = "No limit binds: without any of them the same configuration would be rec
 
 def _infeasible(study: StudyData) -> str:
     count = len(study.measured)
-    start = f"No configuration keeps all limits ({count} measured in full)."
+    so_far = "So far no" if study.result.ended in ("", "interrupted") else "No"
+    start = f"{so_far} configuration keeps all limits ({count} measured in full)."
     near = nearest_point(study)
     if near is None:
         return f"{start} Nothing could be measured: see what failed."

@@ -244,9 +244,10 @@ class StudyData:
     @cached_property
     def _standings(self) -> dict[str, Standing]:
         found: dict[str, Standing] = {_key(one.configuration): "front" for one in self.result.front}
-        for finding, standing in ((self.result.baseline, "baseline"), (self.result.recommended, "recommended")):
-            if finding is not None:
-                found[_key(finding.configuration)] = standing
+        if self.result.baseline is not None:
+            found[_key(self.result.baseline.configuration)] = "baseline"
+        if self.result.recommended is not None:
+            found[_key(self.result.recommended.configuration)] = "recommended"
         return found
 
     @cached_property

@@ -72,6 +72,8 @@ select { font: inherit; color: var(--ink); background: var(--card); border: 1px 
   ellipsis; background: color-mix(in srgb, var(--page) 75%, transparent); padding: 0 .15rem; border-radius: .2rem; }
 .bands i { display: inline-block; width: 1.6rem; height: .6rem; background: var(--q); margin: 0 1px; }
 .picked { min-height: 1.5em; }
+@media (max-width: 640px) { .wide { display: none; } .reasons td, .reasons th[scope=row] { min-width: 4.6rem; }
+  .limits td, .limits td:last-child { min-width: 5rem; } .levels th[scope=row] { min-width: 5.5rem; } }
 """
 )
 

@@ -128,6 +128,8 @@ def _name_cell(trial: Trial, point: Point | None) -> str:
     if point is not None and point.standing in _CHIPS and trial.ok:
         words = STANDINGS[point.standing].partition(":")[0]
         chip = f' <span class="chip {_CHIPS[point.standing]}">{words}</span>'
+    if trial.fidelity < 1:
+        chip = f' <span class="chip">{_part(trial.fidelity)} of it</span>'
     if not trial.ok:
         status = f'<span class="narrow"><span class="chip broken">{escape(_short_status(trial))}</span></span>'
     return (
