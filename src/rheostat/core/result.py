@@ -12,7 +12,8 @@ from rheostat.core.errors import RheostatError
 from rheostat.core.files import write_atomically
 from rheostat.core.goals import Limit
 from rheostat.core.knob import Value
-from rheostat.core.metrics import Metric, metric_kind
+from rheostat.core.metrics import Metric
+from rheostat.core.quantities import quantity_text
 from rheostat.core.score import Score
 
 __all__ = ["RECOMMENDED", "RESULT", "Binding", "Finding", "Result", "Status", "limit_text", "read_result"]
@@ -220,14 +221,13 @@ def limit_text(limit: Limit) -> str:
 
     Example:
         >>> limit_text(Limit("latency_p95", "most", 0.015))
-        'latency_p95 at most 0.015 s'
+        'latency_p95 at most 15 ms'
         >>> limit_text(Limit("accuracy", "least", 0.01, "difference"))
-        'accuracy at most 0.01 below the baseline'
+        'accuracy at most 1.0 % below the baseline'
     """
-    unit = metric_kind(limit.metric).unit
     if limit.relative_to == "ratio":
         return f"{limit.metric} {_BOUNDS[limit.bound]} {limit.value:g} of the baseline's"
-    number = f"{limit.value:g}" if unit == "1" else f"{limit.value:g} {unit}"
+    number = quantity_text(limit.metric, limit.value)
     if limit.relative_to == "difference":
         return f"{limit.metric} at most {number} {'below' if limit.bound == 'least' else 'above'} the baseline"
     return f"{limit.metric} {_BOUNDS[limit.bound]} {number}"
