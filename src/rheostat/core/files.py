@@ -89,7 +89,9 @@ def sha256_of(path: Path) -> str:
 
 def _exchanged(first: Path, second: Path) -> bool:
     """Let two paths change places in one step, and say whether that was possible."""
-    library = ctypes.CDLL(None) if os.name == "posix" else None
+    if os.name != "posix":
+        return False
+    library = ctypes.CDLL(None)
     paths = os.fsencode(first), os.fsencode(second)
     if sys.platform == "darwin" and hasattr(library, "renamex_np"):
         return bool(library.renamex_np(*paths, _EXCHANGE) == 0)

@@ -112,9 +112,10 @@ class Binding:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Binding:
         """Return what `to_json` made data of."""
-        nearest = None if data["nearest"] is None else Finding.from_json(data["nearest"])
         names = ("asked", "found", "excess", "buys")
-        return cls(limit=Limit(**data["limit"]), nearest=nearest, **{name: data[name] for name in names})
+        return cls(
+            limit=Limit(**data["limit"]), nearest=_finding(data["nearest"]), **{name: data[name] for name in names}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +176,10 @@ class Result:
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         """Return what `to_json` made data of."""
         names = ("status", "cheap_baselines", "trials", "seconds", "ended")
-        read = {name: None if data[name] is None else Finding.from_json(data[name]) for name in _FINDINGS}
         return cls(
             **{name: data[name] for name in names},
-            **read,
+            recommended=_finding(data["recommended"]),
+            baseline=_finding(data["baseline"]),
             front=tuple(map(Finding.from_json, data["front"])),
             binding=None if data["binding"] is None else Binding.from_json(data["binding"]),
             why=tuple(data["why"]),
@@ -192,9 +193,6 @@ class Result:
             RheostatError: If it cannot be written; the old one stays.
         """
         write_atomically(folder / RESULT, json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-_FINDINGS = ("recommended", "baseline")
 
 
 def read_result(folder: Path) -> Result | None:
@@ -231,6 +229,10 @@ def limit_text(limit: Limit) -> str:
     if limit.relative_to == "difference":
         return f"{limit.metric} at most {number} {'below' if limit.bound == 'least' else 'above'} the baseline"
     return f"{limit.metric} {_BOUNDS[limit.bound]} {number}"
+
+
+def _finding(data: Mapping[str, Any] | None) -> Finding | None:
+    return None if data is None else Finding.from_json(data)
 
 
 def _plain(part: Finding | Binding | None) -> dict[str, Any] | None:

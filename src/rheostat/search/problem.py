@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from rheostat.core.errors import SettingError
 from rheostat.core.goals import Goals
 from rheostat.core.knob import Value
 from rheostat.core.metrics import Metric
 from rheostat.core.score import QUALITY, Score, efficiency_score, preference
-from rheostat.core.space import Space
+from rheostat.core.space import Space, Stage
 from rheostat.search.strategies.strategy import DEFAULT, Hints
 
-__all__ = ["Problem"]
+__all__ = ["TRAINING", "Problem"]
 
-_STAGES = ("architecture", "finetuning")
+TRAINING: Final[tuple[Stage, ...]] = ("architecture", "finetuning")
+"""Stages whose choices need a training of their own."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Problem:
 
     def training(self, configuration: Mapping[str, Value]) -> str:
         """Return the name of the training that a configuration needs."""
-        return repr(self.space.part(configuration, _STAGES))
+        return repr(self.space.part(configuration, TRAINING))
 
     def rows_of(self, configuration: Mapping[str, Value]) -> tuple[int, int]:
         """Return the rows of a request, of a configuration and of the baseline."""

@@ -220,6 +220,14 @@ class Study:
             database.executemany("UPDATE trials SET state = 'PENDING', owner = NULL WHERE number = ?", lost)
         return len(lost)
 
+    def release(self, numbers: Sequence[int]) -> None:
+        """Let trials wait again that were taken on and are not measured after all."""
+        with self._writing() as database:
+            database.executemany(
+                "UPDATE trials SET state = 'PENDING', owner = NULL WHERE number = ? AND state = 'RUNNING'",
+                [(number,) for number in numbers],
+            )
+
     def forget(self, numbers: Sequence[int]) -> None:
         """Take trials out again that were never begun."""
         with self._writing() as database:
