@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from rheostat.core.errors import MeasurementError, RheostatError, SettingError
 from rheostat.core.knob import Value
@@ -205,16 +205,16 @@ class _Loop:
 
     def _check_metrics(self, metrics: Mapping[str, Metric]) -> None:
         goals = self._problem.goals
-        for part, what in [
-            *((one, "limit") for one in goals.limits),
-            *((one, "objective") for one in goals.objectives),
-        ]:
-            found = metrics.get(part.metric)
+        wanted = [(one.metric, "limit") for one in goals.limits] + [
+            (one.metric, "objective") for one in goals.objectives
+        ]
+        for name, what in wanted:
+            found = metrics.get(name)
             if found is None or found.value is None:
                 reason = "it is not measured in this workload" if found is None else found.source
                 raise MeasurementError(
                     f"The metric of a {what} is one that can be measured here.",
-                    given=f"{part.metric}: {reason or 'unavailable'}",
+                    given=f"{name}: {reason or 'unavailable'}",
                     mend="Leave it out, or choose another metric or machine.",
                 )
 
@@ -298,9 +298,9 @@ class _Loop:
         waiting = dict(claims)
         ordered = sorted(claims.values(), key=lambda claim: claim.number)
         prices = {one.number: known[one.number] if one.number in known else self._price(one.request) for one in ordered}
-        measured: Any = self._evaluator.evaluate([claim.request for claim in ordered])
+        measured = self._evaluator.evaluate([claim.request for claim in ordered])
         start = self._clock()
-        with closing(measured):
+        with _ended(measured):
             for one in measured:
                 claim = waiting.pop(self._name(Request(one.configuration, fidelity_of(one))))
                 took = self._clock() - start
@@ -330,8 +330,7 @@ class _Loop:
         """Write the result and the bundle of what would be recommended now."""
         picture = self._picture
         chosen = choose(picture)
-        counts = {"trials": len(self._trials), "seconds": self._seconds}
-        result = conclude(picture, self._simple, **counts, ended=ended)
+        result = conclude(picture, self._simple, trials=len(self._trials), seconds=self._seconds, ended=ended)
         if chosen is not None and result.recommended is not None:
             bundle = self._deliver(chosen, result.recommended)
             result = replace(result, recommended=replace(result.recommended, bundle=str(bundle)))
@@ -382,3 +381,14 @@ class _Loop:
     @property
     def _left(self) -> float:
         return self._problem.budget - self._seconds
+
+
+@contextmanager
+def _ended(measured: Iterator[Measurement]) -> Iterator[None]:
+    """End what an evaluator still does for an iterator that nobody reads any further."""
+    try:
+        yield
+    finally:
+        close = getattr(measured, "close", None)
+        if close is not None:
+            close()
