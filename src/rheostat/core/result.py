@@ -12,7 +12,8 @@ from rheostat.core.errors import RheostatError
 from rheostat.core.files import write_atomically
 from rheostat.core.goals import Limit
 from rheostat.core.knob import Value
-from rheostat.core.metrics import Metric, metric_kind
+from rheostat.core.metrics import Metric
+from rheostat.core.quantities import quantity_text
 from rheostat.core.score import Score
 
 __all__ = ["RECOMMENDED", "RESULT", "Binding", "Finding", "Result", "Status", "limit_text", "read_result"]
@@ -111,9 +112,10 @@ class Binding:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Binding:
         """Return what `to_json` made data of."""
-        nearest = None if data["nearest"] is None else Finding.from_json(data["nearest"])
         names = ("asked", "found", "excess", "buys")
-        return cls(limit=Limit(**data["limit"]), nearest=nearest, **{name: data[name] for name in names})
+        return cls(
+            limit=Limit(**data["limit"]), nearest=_finding(data["nearest"]), **{name: data[name] for name in names}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +176,10 @@ class Result:
     def from_json(cls, data: Mapping[str, Any]) -> Result:
         """Return what `to_json` made data of."""
         names = ("status", "cheap_baselines", "trials", "seconds", "ended")
-        read = {name: None if data[name] is None else Finding.from_json(data[name]) for name in _FINDINGS}
         return cls(
             **{name: data[name] for name in names},
-            **read,
+            recommended=_finding(data["recommended"]),
+            baseline=_finding(data["baseline"]),
             front=tuple(map(Finding.from_json, data["front"])),
             binding=None if data["binding"] is None else Binding.from_json(data["binding"]),
             why=tuple(data["why"]),
@@ -191,9 +193,6 @@ class Result:
             RheostatError: If it cannot be written; the old one stays.
         """
         write_atomically(folder / RESULT, json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-_FINDINGS = ("recommended", "baseline")
 
 
 def read_result(folder: Path) -> Result | None:
@@ -220,17 +219,20 @@ def limit_text(limit: Limit) -> str:
 
     Example:
         >>> limit_text(Limit("latency_p95", "most", 0.015))
-        'latency_p95 at most 0.015 s'
+        'latency_p95 at most 15 ms'
         >>> limit_text(Limit("accuracy", "least", 0.01, "difference"))
-        'accuracy at most 0.01 below the baseline'
+        'accuracy at most 1.0 % below the baseline'
     """
-    unit = metric_kind(limit.metric).unit
     if limit.relative_to == "ratio":
         return f"{limit.metric} {_BOUNDS[limit.bound]} {limit.value:g} of the baseline's"
-    number = f"{limit.value:g}" if unit == "1" else f"{limit.value:g} {unit}"
+    number = quantity_text(limit.metric, limit.value)
     if limit.relative_to == "difference":
         return f"{limit.metric} at most {number} {'below' if limit.bound == 'least' else 'above'} the baseline"
     return f"{limit.metric} {_BOUNDS[limit.bound]} {number}"
+
+
+def _finding(data: Mapping[str, Any] | None) -> Finding | None:
+    return None if data is None else Finding.from_json(data)
 
 
 def _plain(part: Finding | Binding | None) -> dict[str, Any] | None:

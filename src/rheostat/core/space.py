@@ -57,6 +57,24 @@ class Axis:
             )
 
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        plain = {name: getattr(self, name) for name in ("name", "stage", "default", "what", "ordered")}
+        return {**plain, "values": list(self.values), "when": _plain(self.when)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Axis:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            return cls(**{**data, "values": tuple(data["values"]), "when": _conditions(data.get("when", ()))})
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingError("An axis has a name, a stage, values and a default.", given=dict(data)) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Conflict:
     """Values that do not go together.
@@ -72,6 +90,23 @@ class Conflict:
     def holds(self, configuration: Mapping[str, Value]) -> bool:
         """Whether it excludes a configuration."""
         return _meets(self.parts, configuration)
+
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"parts": _plain(self.parts), "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Conflict:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            return cls(_conditions(data["parts"]), data["reason"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingError("A conflict has parts and a reason.", given=dict(data)) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +241,11 @@ class Space:
 
 def _meets(conditions: Conditions, configuration: Mapping[str, Value]) -> bool:
     return all(name in configuration and configuration[name] in values for name, values in conditions)
+
+
+def _plain(conditions: Conditions) -> list[list[Any]]:
+    return [[name, list(values)] for name, values in conditions]
+
+
+def _conditions(data: Sequence[Any]) -> Conditions:
+    return tuple((name, tuple(values)) for name, values in data)

@@ -29,6 +29,8 @@ class Memory:
 
     Attributes:
         outcomes: Everything told, in order, with canonical configurations.
+        all: Every configuration that may run; None where there are too many to list.
+        open: For each of ``all`` 1 where it is fresh, else 0.
 
     Raises:
         SettingError: If a guess is no configuration of the space.
@@ -43,6 +45,8 @@ class Memory:
         # One more tells that there are too many.
         listed = list(itertools.islice(space.configurations(), ENUMERATED + 1))
         self.all: list[dict[str, Value]] | None = listed if len(listed) <= ENUMERATED else None
+        self._places = {space.key(one): at for at, one in enumerate(self.all or ())}
+        self.open = bytearray(b"\x01" * len(self._places))
         self._order = self._shuffled()
 
     def fresh(self, configuration: Configuration) -> bool:
@@ -51,7 +55,7 @@ class Memory:
 
     def ask(self, configuration: Configuration) -> dict[str, Value]:
         """Note that a configuration is asked, and return it."""
-        self._seen.add(self.space.key(configuration))
+        self._see(configuration)
         return dict(configuration)
 
     def tell(self, outcomes: Sequence[Outcome]) -> None:
@@ -63,9 +67,9 @@ class Memory:
         for outcome in outcomes:
             configuration = self.space.canonical(outcome.configuration)
             if outcome.fidelity >= 1.0 or outcome.values is None:
-                self._seen.add(self.space.key(configuration))
+                self._see(configuration)
             self.outcomes.append(
-                Outcome(configuration, outcome.values, outcome.excess, outcome.fidelity, outcome.intervals)
+                Outcome(configuration, outcome.values, outcome.excess, outcome.fidelity, outcome.intervals, outcome.margins)
             )
 
     def guess(self) -> dict[str, Value] | None:
@@ -81,13 +85,15 @@ class Memory:
         found = next(self._order, None)
         return None if found is None else self.ask(found)
 
-    def fresh_ones(self) -> list[dict[str, Value]]:
-        """Return everything fresh of a space that is listed."""
-        return [one for one in self.all or () if self.space.key(one) not in self._seen]
-
     def draw_any(self) -> dict[str, Value]:
         """Return a configuration, axis by axis; seen or not, in conflict or not."""
         return drawn(self.space.axes, self._random)
+
+    def _see(self, configuration: Configuration) -> None:
+        key = self.space.key(configuration)
+        self._seen.add(key)
+        if key in self._places:
+            self.open[self._places[key]] = 0
 
     def _shuffled(self) -> Iterator[dict[str, Value]]:
         if self.all is not None:

@@ -37,6 +37,8 @@ class Outcome:
         excess: By how much all limits together are passed, 0 where each is kept; infinity where it failed.
         fidelity: How much of the training and of the data went into it, in (0, 1]; only 1 is a verdict.
         intervals: The two ends of each objective's 95 % interval; None where nothing is known of them.
+        margins: By how much each limit is passed, negative where it is kept with room (`Goals.margins`); None where
+            that is not known. They say more than ``excess``, which is 0 for all that is well.
     """
 
     configuration: Configuration
@@ -44,6 +46,7 @@ class Outcome:
     excess: float = 0.0
     fidelity: float = 1.0
     intervals: tuple[tuple[float, float], ...] | None = None
+    margins: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Hints:
         predict: A cost model: index of the objective to its predicted value, right up to a factor; objectives that it
             knows nothing of are left out.
         depends: Index of the objective to the axes that it can depend on; all where it is left out. Quality, say, does
-            not depend on batch and threads.
+            not depend on batch and threads. The limits' margins count on after the objectives.
         price: Seconds that measuring a configuration would take now: few for a dial of a model that is trained, many
             where one has to be trained first.
     """
