@@ -74,7 +74,7 @@ def _first(study: StudyData) -> list[str]:
     parts = [f'<p class="lead">{escape(sentence)}</p>' for sentence in opening(study)]
     notes = [sentence for sentence, meets in simple_sentences(study) if not meets]
     if study.is_energy_estimated:
-        notes.append("Energies are estimated here, not measured: this machine has no energy counter that was read.")
+        notes.append(f"Energies are estimated here, not measured{study.energy_source}.")
     notes += [note for note in study.result.notes if note not in notes]
     return [*parts, *(f'<p class="note">{escape(note)}</p>' for note in notes)]
 

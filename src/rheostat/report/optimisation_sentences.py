@@ -30,6 +30,7 @@ __all__ = [
     "recommendation",
     "simple_sentences",
     "simple_values",
+    "summary",
 ]
 
 
@@ -58,6 +59,16 @@ def opening(study: StudyData) -> list[str]:
     """Return the first sentences, the most important first: a simple model, no solution, or the recommendation."""
     simple = [sentence for sentence, meets in simple_sentences(study) if meets]
     return [*simple, recommendation(study)]
+
+
+def summary(study: StudyData) -> list[str]:
+    """Return a few sentences for a terminal: what comes first, each limit, and the one that binds."""
+    point = study.recommended or nearest_point(study)
+    rows = [] if point is None else limit_rows(study, point)
+    limits = [f"{row.name}: {row.found}, {'kept' if row.kept else 'not kept'} ({row.room})" for row in rows]
+    estimated = [study.title_of(name) for name in study.objectives if study.is_estimated(name)]
+    notes = [f"Not measured but estimated: {', '.join(estimated)}."] if estimated else []
+    return [*opening(study), *limits, *filter(None, [binding_sentence(study)]), *notes, *study.result.notes]
 
 
 def recommendation(study: StudyData) -> str:

@@ -193,6 +193,17 @@ class StudyData:
         """Whether some energy or power was estimated."""
         return any(self.is_estimated(name) for name in self.metrics if name.startswith(("energy", "power")))
 
+    @property
+    def energy_source(self) -> str:
+        """What estimated them, in brackets; nothing where that is unknown."""
+        known = [
+            metric.source
+            for point in self.measured
+            for name, metric in point.metrics.items()
+            if name.startswith(("energy", "power")) and metric.provenance == "estimated" and metric.source
+        ]
+        return f" ({'; '.join(dict.fromkeys(known))})" if known else ""
+
     def scale(self, metric: str) -> Scale:
         """Return how a metric is written all over the page."""
         if metric not in self._scales:
