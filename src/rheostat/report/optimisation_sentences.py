@@ -181,9 +181,8 @@ def simple_sentences(study: StudyData) -> list[tuple[str, bool]]:
         if values.get("meets"):
             limited = any(limit.metric in QUALITY for limit in study.goals.limits)
             reach = "keeps every limit on quality" if limited else "is no worse than the default configuration"
-            found.append(
-                (f"A simple model will do: {words} ({shown}) {reach}. Think of it before a transformer.", True)
-            )
+            said = f"A simple model will do: {words} ({shown}) {reach}. Think of that first."
+            found.append((said, True))
         elif _as_good(study, metrics):
             found.append((f"A simple model answers as well as what is recommended: {words} ({shown}).", False))
     return found
