@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
+from rheostat.core.importance import importance
 from rheostat.report.optimisation_importance import effects_of, importance_html
 from rheostat.report.optimisation_study import StudyData
 from tests.report.studied import study
@@ -26,6 +28,16 @@ def test_what_the_formulas_depend_on_matters_and_nothing_else_is_sure(data: Stud
     assert sure["energy_per_sample"].isdisjoint({"recipe", "scorer"})
     assert "tokens" in sure["accuracy"]
     assert "batch" in sure["latency_p95"]
+
+
+def test_costs_go_in_as_logarithms_and_quality_as_it_is(data: StudyData) -> None:
+    configurations = [point.trial.configuration for point in data.measured]
+    costs = [math.log(point.value("latency_p95") or 0) for point in data.measured]
+    quality = [point.value("accuracy") or 0 for point in data.measured]
+    names = [axis.name for axis in data.space.axes]
+
+    assert effects_of(data)["latency_p95"] == importance(configurations, costs, names)
+    assert effects_of(data)["accuracy"] == importance(configurations, quality, names)
 
 
 def test_the_table_has_a_row_a_choice_the_strongest_first(data: StudyData) -> None:

@@ -65,7 +65,11 @@ def summary(study: StudyData) -> list[str]:
     """Return a few sentences for a terminal: what comes first, each limit, and the one that binds."""
     point = study.recommended or nearest_point(study)
     rows = [] if point is None else limit_rows(study, point)
-    limits = [f"{row.name}: {row.found}, {'kept' if row.kept else 'not kept'} ({row.room})" for row in rows]
+    rooms = [f" ({row.room})" if row.room else "" for row in rows]
+    limits = [
+        f"{row.name}: {row.found}, {'kept' if row.kept else 'not kept'}{room}"
+        for row, room in zip(rows, rooms, strict=True)
+    ]
     estimated = [study.title_of(name) for name in study.objectives if study.is_estimated(name)]
     notes = [f"Not measured but estimated: {', '.join(estimated)}."] if estimated else []
     return [*opening(study), *limits, *filter(None, [binding_sentence(study)]), *notes, *study.result.notes]
@@ -194,7 +198,7 @@ def simple_values(values: Mapping[str, Any]) -> dict[str, Metric]:
     return {name: metric for name, metric in found.items() if metric is not None and metric.value is not None}
 
 
-_FREE = "No limit binds: without any of them the same configuration would be recommended."
+_FREE = "No limit stands in the way of something better among what was measured."
 
 
 def _infeasible(study: StudyData) -> str:

@@ -70,7 +70,8 @@ select { font: inherit; color: var(--ink); background: var(--card); border: 1px 
   line-height: 1.25; }
 .coordinates .name { left: 0; font-weight: 600; font-size: .86rem; background: var(--page); padding-right: .4rem; }
 .coordinates .tick { transform: translateX(-50%); font-size: .78rem; color: var(--soft); overflow: hidden;
-  text-overflow: ellipsis; background: color-mix(in srgb, var(--page) 75%, transparent); padding: 0 .15rem; border-radius: .2rem; }
+  text-overflow: ellipsis; background: color-mix(in srgb, var(--page) 75%, transparent); padding: 0 .15rem;
+  border-radius: .2rem; }
 .bands i { display: inline-block; width: 1.6rem; height: .6rem; background: var(--q); margin: 0 1px; }
 .picked { min-height: 1.5em; }
 @media (max-width: 640px) { .wide { display: none; } .reasons td, .reasons th[scope=row] { min-width: 4.6rem; }
