@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from rheostat.core.goals import Limit
+from rheostat.core.metrics import unavailable
 from rheostat.core.statistics import Estimate
 from rheostat.report.optimisation_sentences import (
     binding_sentence,
@@ -81,8 +82,26 @@ def test_where_nothing_keeps_the_limits_that_comes_first_with_the_nearest() -> N
     assert [row.kept for row in rows] == [False, True, True, False]
     assert rows[0].room.endswith("points too little")
     assert rows[3].room.endswith("too much")
-    assert rows[3].relaxing.startswith("would make #")
-    assert rows[1].relaxing == "would not be enough alone"
+    assert rows[3].relaxing.startswith("without it #")
+    assert rows[1].relaxing == "without it, others still stand in the way"
+
+
+def test_a_limit_on_what_this_machine_cannot_measure_says_why() -> None:
+    data = study(impossible())
+    lost = unavailable("energy_per_sample", "no energy counter")
+    trials = [
+        replace(one, measurement=replace(one.measurement, metrics={**one.measurement.metrics, lost_name: lost}))
+        for one in data.trials
+        for lost_name in ["energy_per_sample"]
+    ]
+    baseline = replace(data.result.baseline, metrics=trials[0].measurement.metrics) if data.result.baseline else None
+    data = replace(data, trials=trials, result=replace(data.result, baseline=baseline, binding=None))
+    near = nearest_point(data)
+
+    assert near is not None
+    assert "which was not measured (no energy counter)" in recommendation(data)
+    assert limit_rows(data, near)[3].found == "not measured (no energy counter)"
+    assert limit_rows(data, near)[3].relaxing.startswith("without it #")
 
 
 def test_a_search_that_goes_on_says_so() -> None:
@@ -103,7 +122,11 @@ def test_each_limit_is_told_with_what_relaxing_it_buys(data: StudyData) -> None:
     # Whoever breaks this limit alone and scores highest, found here in another way.
     alone = [one for one in data.measured if [each.kept for each in data.verdicts(one.metrics)] == [False, True, True]]
     best = max(alone, key=lambda one: data.score(one) or 0)
-    assert f"{best.name}, overall gain {data.score(best):.2f}x instead of {own:.2f}x" in accuracy.relaxing
+    assert f"; at 86.93\N{NO-BREAK SPACE}%: {best.name}, overall gain {data.score(best):.2f}x" in accuracy.relaxing
+    better = [one for one in alone if (data.score(one) or 0) > 1.01 * own]
+    near = max(better, key=lambda one: one.value("accuracy") or 0)
+    assert f": {near.name}, overall gain {data.score(near):.2f}x; at " in accuracy.relaxing
+    assert accuracy.relaxing.endswith(f", instead of {own:.2f}x")
     assert latency.relaxing == memory.relaxing == "nothing that was measured"
     assert all(row.kept for row in (accuracy, latency, memory))
 

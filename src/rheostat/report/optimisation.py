@@ -104,7 +104,7 @@ def _card(study: StudyData, point: Point, name: str) -> tuple[str, str, str]:
     here, there = point.metrics.get(name), study.baseline_metrics.get(name)
     title, scale = study.title_of(name), study.scale(name)
     if here is None or here.value is None:
-        return title, "not measured", ""
+        return title, "not measured", "" if here is None else here.source
     beside = "" if there is None or there.value is None else f", baseline {scale.full(there)}"
     gain = study.gain(point, name)
     if gain is None or name == study.quality:
