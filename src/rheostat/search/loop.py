@@ -21,7 +21,7 @@ from rheostat.search.delivery import deliver, is_there
 from rheostat.search.evaluator import Evaluator, Request, fidelity_of
 from rheostat.search.evidence import CONFIRMATION, Evidence
 from rheostat.search.interrupts import stoppable
-from rheostat.search.picture import Picture, picture_of
+from rheostat.search.picture import Picture
 from rheostat.search.problem import Problem
 from rheostat.search.rounds import Pick, Rounds
 from rheostat.search.schedule import Forecast
@@ -118,9 +118,15 @@ class _Loop:
     ) -> None:
         self._problem, self._study, self._evaluator, self._clock = problem, study, evaluator, clock
         self._show = progress
-        self._before: float = study.noted(_SECONDS, 0.0)
+        self._trials: list[Trial] = []
+        self._drawn: Picture | None = None
+        self._evidence: dict[str, Evidence] = {}
+        for trial in study.trials():
+            self._know(trial)
+        seconds, known = study.noted(_SECONDS, (0.0, 0))
+        # What a kill left unsaid, the trials themselves tell.
+        self._before: float = seconds + sum(trial.seconds for trial in self._trials[known:])
         self._start = clock()
-        self._trials = study.trials()
         self._forecast = Forecast()
         self._misses = 0
         self._phase: Literal["baseline", "search", "confirmation"] = "baseline"
@@ -135,7 +141,8 @@ class _Loop:
             return None
         if result.ended == "budget" and self._problem.budget > self._study.noted(_BUDGET, 0.0):
             return None
-        if result.recommended is not None and not is_there(self._study.folder / RECOMMENDED, result.recommended):
+        known = result.recommended if self._problem.bundles else None
+        if known is not None and not is_there(self._study.folder / RECOMMENDED, known):
             return None
         return result
 
@@ -148,7 +155,6 @@ class _Loop:
             ended = "interrupted"
         finally:
             self._study.release(sorted(self._running))
-            self._study.note(_SECONDS, self._seconds)
         self._study.note(_BUDGET, self._problem.budget)
         return self._keep(ended)
 
@@ -164,6 +170,7 @@ class _Loop:
         while not ended:
             ended = self._round(rounds, strategy)
         self._phase = "confirmation"
+        self._report()
         self._confirm()
         return ended
 
@@ -273,12 +280,14 @@ class _Loop:
         return any(self._picture.confirmed(one) for one in self._picture.evidence.values())
 
     def _measure(self, picks: Sequence[Pick], *, deadline: float) -> None:
-        claims: list[Claim] = []
         prices: dict[int, float] = {}
+        alike: dict[tuple[str, int], list[Pick]] = {}
         for pick in picks:
-            (number,) = self._study.add([pick.request], pick.strategy, repeat=pick.repeat)
-            claims += self._study.claim(numbers=[number])
-            prices[number] = pick.price
+            alike.setdefault((pick.strategy, pick.repeat), []).append(pick)
+        for (strategy, repeat), group in alike.items():
+            numbers = self._study.add([pick.request for pick in group], strategy, repeat=repeat)
+            prices.update(zip(numbers, (pick.price for pick in group), strict=True))
+        claims = self._study.claim(numbers=list(prices))
         self._measure_claimed(claims, prices, deadline=deadline)
 
     def _measure_claimed(self, claims: Sequence[Claim], prices: Mapping[int, float], *, deadline: float) -> None:
@@ -313,11 +322,10 @@ class _Loop:
 
     def _finish(self, claim: Claim, measurement: Measurement, took: float) -> None:
         self._study.finish(claim.number, measurement, took)
-        self._study.note(_SECONDS, self._seconds)
         self._running.discard(claim.number)
         request = claim.request
         done = Trial(claim.number, request.configuration, measurement, request.fidelity, took, claim.strategy)
-        self._trials.append(done)
+        self._know(done)
         self._latest = done
         self._report()
 
@@ -328,10 +336,11 @@ class _Loop:
 
     def _keep(self, ended: str) -> Result:
         """Write the result and the bundle of what would be recommended now."""
+        self._study.note(_SECONDS, (self._seconds, len(self._trials)))
         picture = self._picture
         chosen = choose(picture)
         result = conclude(picture, self._simple, trials=len(self._trials), seconds=self._seconds, ended=ended)
-        if chosen is not None and result.recommended is not None:
+        if self._problem.bundles and chosen is not None and result.recommended is not None:
             bundle = self._deliver(chosen, result.recommended)
             result = replace(result, recommended=replace(result.recommended, bundle=str(bundle)))
         result.write(self._study.folder)
@@ -367,12 +376,18 @@ class _Loop:
         configuration: Mapping[str, Value] = request.configuration
         return self._problem.space.key(configuration), request.fidelity
 
+    def _know(self, trial: Trial) -> None:
+        key = self._problem.space.key(trial.configuration)
+        before = self._evidence[key].trials if key in self._evidence else ()
+        self._evidence[key] = Evidence(trial.configuration, (*before, trial))
+        self._trials.append(trial)
+        self._drawn = None
+
     @property
     def _picture(self) -> Picture:
-        known = getattr(self, "_drawn", None)
-        if known is None or known[0] != len(self._trials):
-            known = self._drawn = (len(self._trials), picture_of(self._problem, self._trials))
-        return known[1]
+        if self._drawn is None:
+            self._drawn = Picture(self._problem, dict(self._evidence))
+        return self._drawn
 
     @property
     def _seconds(self) -> float:
