@@ -73,9 +73,9 @@ class _Task:
         return json.dumps([self.parts.training, self.request.fidelity, self.parts.knobs], sort_keys=True)
 
     @property
-    def order(self) -> tuple[str, int, int]:
-        """Where it comes within its group: what is judged together is measured together."""
-        return json.dumps(self.parts.dials, sort_keys=True), self.parts.threads or 0, self.parts.batch or 0
+    def judged(self) -> str:
+        """What of it is judged, within its group."""
+        return json.dumps(self.parts.dials, sort_keys=True)
 
 
 class LocalEvaluator:
@@ -135,7 +135,7 @@ class LocalEvaluator:
             groups.setdefault(task.group, []).append(task)
         # What is trained and loaded comes first.
         for group in sorted(groups.values(), key=lambda group: self._waiting(group[0])):
-            yield from self._group(sorted(group, key=lambda task: task.order))
+            yield from self._group(_together(group))
 
     def price(self, configuration: Mapping[str, Value], fidelity: float = 1.0) -> float:
         """Return the seconds that measuring it now would take, by what was seen so far."""
@@ -232,7 +232,7 @@ class LocalEvaluator:
         if found is not None:
             return found
         parts, fidelity = task.parts, task.request.fidelity
-        key = f"judge {task.group} {task.order[0]}"
+        key = f"judge {task.group} {task.judged}"
         self._refuse(key)
         before = time.monotonic()
         try:
@@ -379,6 +379,14 @@ class _Instruments:
         if isinstance(meter, Unavailable):
             return cls(None, None, meter.reason, False, peak)
         return cls(meter, idle_power(meter, _IDLE_SECONDS), "", meter.provenance == "estimated", peak)
+
+
+def _together(tasks: Sequence[_Task]) -> list[_Task]:
+    """Return tasks in their order, but those together that are judged together."""
+    found: dict[str, list[_Task]] = {}
+    for task in tasks:
+        found.setdefault(task.judged, []).append(task)
+    return [task for same in found.values() for task in same]
 
 
 def _latencies(found: Found) -> list[list[float]]:
