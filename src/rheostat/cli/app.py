@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rheostat.cli import benching, catalogue, doctor, exiting, explaining, measuring, running, training
+from rheostat.cli import benching, catalogue, doctor, exiting, explaining, measuring, reporting, running, training
 from rheostat.cli.command import add_command
 from rheostat.cli.versions import version_of
 
@@ -28,6 +28,7 @@ for _command in (
     *benching.COMMANDS,
     *running.COMMANDS,
     *explaining.COMMANDS,
+    *reporting.COMMANDS,
     *catalogue.COMMANDS,
     *doctor.COMMANDS,
 ):

@@ -193,3 +193,16 @@ class Goals:
             "objectives": [objective.metric for objective in self.objectives],
             "limits": [{name: getattr(limit, name) for name in Limit.__slots__} for limit in self.limits],
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Goals:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            limits = tuple(Limit(**limit) for limit in data["limits"])
+            return cls(tuple(map(Objective, data["objectives"])), limits)
+        except (KeyError, TypeError) as error:
+            raise SettingError("Goals have objectives and limits.", given=type(error).__name__) from error

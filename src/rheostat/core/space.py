@@ -56,7 +56,6 @@ class Axis:
                 mend=f"It tries {', '.join(map(str, self.values))}.",
             )
 
-
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         plain = {name: getattr(self, name) for name in ("name", "stage", "default", "what", "ordered")}
@@ -91,7 +90,6 @@ class Conflict:
         """Whether it excludes a configuration."""
         return _meets(self.parts, configuration)
 
-
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {"parts": _plain(self.parts), "reason": self.reason}
@@ -122,6 +120,10 @@ class Exclusion:
     name: str
     value: Value | None
     reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"name": self.name, "value": self.value, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,24 @@ class Space:
             '{"tokens": 1.0}'
         """
         return json.dumps(self.canonical(configuration))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {name: [one.to_json() for one in getattr(self, name)] for name in ("axes", "conflicts", "exclusions")}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Space:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            exclusions = tuple(Exclusion(**one) for one in data["exclusions"])
+            conflicts = tuple(map(Conflict.from_json, data["conflicts"]))
+            return cls(tuple(map(Axis.from_json, data["axes"])), conflicts, exclusions)
+        except (KeyError, TypeError) as error:
+            raise SettingError("A space has axes, conflicts and exclusions.", given=type(error).__name__) from error
 
     def part(self, configuration: Mapping[str, Value], stages: Sequence[Stage]) -> dict[str, Value]:
         """Return what a configuration says of some stages."""

@@ -18,6 +18,7 @@ from rheostat.core.result import RECOMMENDED, Finding, Result, read_result
 from rheostat.core.trial import Trial
 from rheostat.search.conclusion import choose, conclude
 from rheostat.search.delivery import deliver, is_there
+from rheostat.search.described import describe
 from rheostat.search.evaluator import Evaluator, Request, fidelity_of
 from rheostat.search.evidence import CONFIRMATION, Evidence
 from rheostat.search.interrupts import stoppable
@@ -89,6 +90,7 @@ def search(
     """
     _check_budget(problem, folder, evaluator)
     with Study.open(folder, problem.digest, problem.scenario) as study:
+        describe(study, problem.space, problem.goals)
         loop = _Loop(problem, study, evaluator, progress or (lambda _: None), clock)
         return loop.finished() or loop.run()
 
