@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Any
 
 from rheostat.core.errors import RheostatError, SettingError, StudyError
-from rheostat.core.files import write_atomically
 from rheostat.core.machine import machine_facts
 from rheostat.core.result import Finding, Result, read_result
 from rheostat.core.space import Space
@@ -28,7 +26,7 @@ from rheostat.search.executors import Job, make_evaluator
 from rheostat.search.facts import facts_of
 from rheostat.search.loop import BUNDLES, Progress, finished_result, search
 from rheostat.search.picture import picture_of
-from rheostat.search.problem import TRAINING, Problem
+from rheostat.search.problem import Problem
 from rheostat.search.scenario import Scenario
 from rheostat.search.spaces import space_for
 from rheostat.search.strategies.strategy import Hints
@@ -36,9 +34,7 @@ from rheostat.search.strategies.warm import dependencies, fitting, guesses
 from rheostat.search.study import Study
 from rheostat.train.data import Columns, load_data
 
-__all__ = ["SCENARIO", "export_trial", "nearest_study", "optimise", "problem_of"]
-
-SCENARIO: Final = "scenario.json"
+__all__ = ["export_trial", "nearest_study", "optimise", "problem_of"]
 
 _TOKENS_A_WORD = 1.4
 _WORDS_SAMPLED = 200
@@ -235,12 +231,3 @@ def _asked(folder: Path) -> dict[str, Any]:
             return study.scenario
     except RheostatError:
         return {}
-
-
-def write_scenario(scenario: Scenario, folder: Path) -> None:
-    """Keep a scenario in a study's folder, to do the same again with it.
-
-    Raises:
-        RheostatError: If it cannot be written.
-    """
-    write_atomically(folder / SCENARIO, json.dumps(scenario.to_json(), indent=2, ensure_ascii=False) + "\n")
