@@ -18,7 +18,6 @@ from rheostat.train.adapters.trainable import Kind, Mask, Trainable
 from rheostat.train.recipes import read_recipe, shipped
 
 __all__ = [
-    "ADAPTER_AXES",
     "AS_IT_IS",
     "STEPS",
     "Source",
@@ -46,7 +45,7 @@ _PREFERRED: Final[Mapping[str, tuple[Value, ...]]] = {
     "share": (0.02,),
     "mask": ("snip",),
     "rank": (4, 8, 16, 32),
-    "last_blocks": (1, 2, 4),
+    "blocks": (1, 2, 4),
     "batch": (1, 2, 4, 8, 16, 32),
 }
 """Values to try where those of the whole domain would be too many, or too few."""
@@ -193,20 +192,17 @@ def _finetuning() -> list[Source]:
         Source("recipe", "finetuning", "how training makes the model robust at every speed", _recipe),
         Source("adapter", "finetuning", "which weights are trained", _choice("adapter", get_args(Kind))),
     ]
-    for name, setting in ADAPTER_AXES.items():
-        kinds = tuple(kind for kind in get_args(Kind) if setting in Trainable.uses(kind))
-        made.append(Source(name, "finetuning", _ADAPTER_WORDS[name], _setting(kinds[0], setting), adapters=kinds))
+    for name, what in _ADAPTER_WORDS.items():
+        kinds = tuple(kind for kind in get_args(Kind) if name in Trainable.uses(kind))
+        made.append(Source(name, "finetuning", what, _setting(kinds[0], name), adapters=kinds))
     return made
 
-
-ADAPTER_AXES: Final[Mapping[str, str]] = {"rank": "rank", "mask": "mask", "share": "share", "last_blocks": "blocks"}
-"""Axes, and the setting of `Trainable` that each is."""
 
 _ADAPTER_WORDS: Final[Mapping[str, str]] = {
     "rank": "rank of the adapters",
     "mask": "how shira chooses the entries that it trains",
     "share": "share of each matrix that shira trains",
-    "last_blocks": "how many of the last blocks are trained",
+    "blocks": "how many of the last blocks are trained",
 }
 
 

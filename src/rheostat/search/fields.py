@@ -18,7 +18,7 @@ from rheostat.search.limits import check_limits, limit_of, limit_text, parse_dur
 from rheostat.search.problems import AtError
 from rheostat.train.data import Columns
 
-__all__ = ["ColumnNames", "Limits", "Objectives", "Overrides", "Seconds", "Whole"]
+__all__ = ["ColumnNames", "Limits", "Objectives", "Overrides", "Seconds", "Whole", "metrics_by_path"]
 
 Whole = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[
@@ -47,7 +47,9 @@ def _limits(given: object) -> object:
     if isinstance(given, Sequence):
         return _sorted([_at((at,), partial(_as_limit, text)) for at, text in enumerate(given)])
     raise SettingError(
-        "Limits are a list, or metrics with what is asked of them.", given=repr(given), mend="latency_p95: 15ms"
+        "Limits are a list, or metrics with what is asked of them.",
+        given=repr(given),
+        mend="Write for instance {latency_p95: 15ms}.",
     )
 
 
@@ -67,7 +69,9 @@ def _sorted(limits: list[Limit]) -> tuple[Limit, ...]:
 
 def _space(given: object) -> object:
     if not isinstance(given, Mapping):
-        raise SettingError("A space is axes with their values.", given=repr(given), mend="tokens: [1, 0.5]")
+        raise SettingError(
+            "A space is axes with their values.", given=repr(given), mend="Write for instance {tokens: [1, 0.5]}."
+        )
     known = catalogue()
     found: dict[str, tuple[Value, ...]] = {}
     for name, asked in given.items():
@@ -132,3 +136,16 @@ Overrides = Annotated[
 
 ColumnNames = Annotated[dict[str, str], BeforeValidator(_columns)]
 Objectives = Annotated[tuple[str, ...], BeforeValidator(_objectives)]
+
+
+def metrics_by_path(document: Mapping[str, Any]) -> dict[tuple[str | int, ...], str]:
+    """Return the metric that each limit and objective of a document is on, by where it stands; all have to be fit."""
+    limits, objectives = document.get("limits", ()), document.get("objectives", ())
+    found: dict[tuple[str | int, ...], str] = {}
+    if isinstance(limits, Mapping):
+        found |= {("limits", str(name)): limit_of(str(name), _listed(text)[0]).metric for name, text in limits.items()}
+    elif not isinstance(limits, str):
+        found |= {("limits", at): _as_limit(text).metric for at, text in enumerate(limits)}
+    if not isinstance(objectives, str):
+        found |= {("objectives", at): str(name) for at, name in enumerate(objectives or ())}
+    return found

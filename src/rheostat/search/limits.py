@@ -12,7 +12,7 @@ from rheostat.core.goals import Limit
 from rheostat.core.metrics import METRICS, metric_kind
 from rheostat.core.names import suggest
 
-__all__ = ["SHORT", "check_limits", "limit_of", "limit_text", "parse_duration", "parse_limit"]
+__all__ = ["SHORT", "check_limits", "duration_text", "limit_of", "limit_text", "parse_duration", "parse_limit"]
 
 SHORT: Final[Mapping[str, str]] = {"memory": "memory_peak_host", "energy": "energy_per_sample"}
 """Short names of metrics, as the command line has them."""
@@ -30,6 +30,14 @@ _UNITS: Final[Mapping[str, Mapping[str, str]]] = {
     "USD": {"USD": "1", "$": "1"},
     "1": {"x": "1"},
 }
+_SAID: Final[Mapping[str, Sequence[str]]] = {
+    "s": ("s", "ms", "us"),
+    "B": ("GB", "MB", "kB", "B"),
+    "J": ("J", "mJ", "uJ"),
+    "W": ("W", "mW"),
+}
+"""Units of ten's powers, in which every number can be said exactly."""
+
 _POINTS: Final = ("pt", "pts", "point", "points", "pp")
 _NUMBER: Final = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _AMOUNT: Final = re.compile(rf"(?P<number>[+-]?{_NUMBER})\s*(?P<unit>[^\s0-9.+-][^\s]*|1/s)?")
@@ -121,24 +129,53 @@ def limit_of(name: str, asked: object) -> Limit:
     return _made(name, "least" if better == "higher" else "most", text)
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration as `parse_duration` reads it back exactly.
+
+    Example:
+        >>> duration_text(2700), duration_text(7200), duration_text(90.5)
+        ('45min', '2h', '90.5s')
+    """
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds % size == 0:
+            return f"{int(seconds // size)}{unit}"
+    return f"{_digits(_decimal(seconds))}s"
+
+
 def limit_text(limit: Limit) -> str:
     """Return a limit as a text that `parse_limit` reads back exactly.
 
     Example:
         >>> limit_text(parse_limit("memory<=80%")), limit_text(parse_limit("accuracy>=baseline-1pt"))
-        ('memory_peak_host <= 80.0% of baseline', 'accuracy >= baseline - 0.01')
+        ('memory_peak_host <= 80% of baseline', 'accuracy >= baseline - 1pt')
+        >>> limit_text(parse_limit("latency_p95 <= 0.015"))
+        'latency_p95 <= 15 ms'
     """
-    sign = "<=" if limit.bound == "most" else ">="
-    unit = metric_kind(limit.metric).unit
-    unit = "" if unit == "1" else f" {unit}"
+    start = f"{limit.metric} {'<=' if limit.bound == 'most' else '>='}"
     if limit.relative_to == "nothing":
-        return f"{limit.metric} {sign} {limit.value!r}{unit}"
+        return f"{start} {_said(limit.metric, limit.value)}"
     if limit.relative_to == "ratio":
-        return f"{limit.metric} {sign} {float(Decimal(repr(limit.value)) * 100)!r}% of baseline"
-    worse = limit.value if limit.bound == "most" else -limit.value
-    if worse == 0:
-        return f"{limit.metric} {sign} baseline"
-    return f"{limit.metric} {sign} baseline {'+' if worse > 0 else '-'} {abs(worse)!r}{unit}"
+        return f"{start} {_digits(_decimal(limit.value) * 100)}% of baseline"
+    if limit.value == 0:
+        return f"{start} baseline"
+    sign = "+" if (limit.bound == "most") == (limit.value > 0) else "-"
+    points = _is_share(limit.metric)
+    size = f"{_digits(_decimal(abs(limit.value)) * 100)}pt" if points else _said(limit.metric, abs(limit.value))
+    return f"{start} baseline {sign} {size}"
+
+
+def _said(metric: str, value: float) -> str:
+    """Return a value in the largest unit of which there is at least one."""
+    unit, number = metric_kind(metric).unit, _decimal(value)
+    if unit not in _SAID:
+        return _digits(number) + ("" if unit == "1" else f" {unit}")
+    sizes = [(name, Decimal(_UNITS[unit][name])) for name in _SAID[unit]]
+    name, size = next(((name, size) for name, size in sizes if abs(number) >= size), sizes[-1])
+    return f"{_digits(number / size)} {name}"
+
+
+def _digits(number: Decimal) -> str:
+    return f"{number.normalize():f}"
 
 
 def check_limits(limits: Sequence[Limit]) -> None:

@@ -18,7 +18,7 @@ from rheostat.core.text import Task
 from rheostat.core.workload import Workload, WorkloadName
 from rheostat.search.catalogue import catalogue
 from rheostat.search.content import content_digest, model_digest
-from rheostat.search.fields import ColumnNames, Limits, Objectives, Overrides, Seconds, Whole
+from rheostat.search.fields import ColumnNames, Limits, Objectives, Overrides, Seconds, Whole, metrics_by_path
 from rheostat.search.places import Places, read_yaml
 from rheostat.search.problems import AtError, readable
 
@@ -197,7 +197,11 @@ class Scenario(_Part):
         except ValidationError as error:
             raise readable(error, cls, known) from error
         # Frozen to others; and two that ask for the same are equal wherever they were written.
-        made._places = known
+        marks = dict(known.marks)
+        for path, metric in metrics_by_path(data).items():
+            if path in known.marks:
+                marks[path[0], metric] = known.marks[path]
+        made._places = Places(known.name, marks)
         return made
 
     @classmethod
@@ -241,7 +245,11 @@ class Scenario(_Part):
         )
 
     def where(self, *path: str | int) -> str:
-        """Say where a part stands in the file it was read from; empty where it was not."""
+        """Say where a part stands in the file it was read from; empty where it was not.
+
+        Args:
+            path: Keys, such as ``"space", "tokens"``; of limits and objectives, too, which may be lists, the metric.
+        """
         return self._places.of(*path)
 
     def to_json(self) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from rheostat.core.errors import SettingError
 from rheostat.core.knob import Value
 from rheostat.core.space import Axis, Conditions, Conflict, Exclusion, Space
 from rheostat.core.workload import DEFAULTS
-from rheostat.search.catalogue import ADAPTER_AXES, AS_IT_IS, Source, catalogue, choices_of, grid_of, neutral_of
+from rheostat.search.catalogue import AS_IT_IS, Source, catalogue, choices_of, grid_of, neutral_of
 from rheostat.search.facts import ModelFacts
 from rheostat.search.scenario import Scenario
-from rheostat.techniques.contract import Restriction, Shortening, Target
+from rheostat.techniques.contract import Conversion, Restriction, Shortening, Target
 from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.recipes import read_recipe
 
@@ -177,7 +177,7 @@ class _Making:
             return None
         if isinstance(source.part, Dial):
             return self._why_not_shorter(source)
-        dials = [dial.name for dial in source.technique.dials]
+        dials = [dial.name for dial in _ruling_dials(source)]
         if dials and not any(dial in self.axes for dial in dials):
             return f"it means nothing while {' and '.join(dials)} stay at neutral"
         return None
@@ -204,7 +204,7 @@ class _Making:
             return tuple(sorted({*(2**power for power in range(cores.bit_length()) if 2**power < cores), cores}))
         if name == "batch":
             return tuple(sorted({*source.preferred, self.batch}))
-        if name == "last_blocks":
+        if name == "blocks":
             return tuple(value for value in source.preferred if value == 1 or int(value) < self.facts.blocks)
         if source.preferred:
             return source.preferred
@@ -216,7 +216,7 @@ class _Making:
         if source.name == "threads" and cores and int(value) > cores:
             given = self._given(source.name, f"{value} threads")
             raise SettingError(f"There are at most as many threads as cores, {cores}.", given=given)
-        if source.name == "last_blocks" and int(value) > self.facts.blocks:
+        if source.name == "blocks" and int(value) > self.facts.blocks:
             given = self._given(source.name, f"{value} of {self.facts.blocks} blocks")
             raise SettingError("No more blocks are trained than there are.", given=given)
         if isinstance(source.part, Dial) and not source.part.is_bound:
@@ -225,7 +225,7 @@ class _Making:
             except SettingError as error:
                 given = self._given(source.name, str(error.given))
                 raise SettingError(error.rule, given=given, mend=error.mend) from error
-        return value
+        return source.check(value)
 
     def _useful_recipes(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
         """Leave out recipes whose dials the space does not have."""
@@ -251,7 +251,7 @@ class _Making:
             return self.batch if source.name == "batch" else int(self.machine["cores"])
         if source.name == "adapter":
             return "full"
-        usual: Value = getattr(Trainable.from_json({"kind": source.adapters[0]}), ADAPTER_AXES[source.name])
+        usual: Value = getattr(Trainable.from_json({"kind": source.adapters[0]}), source.name)
         return usual
 
     def _alone(self, source: Source, neutral: Value) -> str:
@@ -264,7 +264,7 @@ class _Making:
         if source.technique is not None and isinstance(source.part, Dial):
             return self._when_trained(source)
         if source.technique is not None:
-            dials = [self.axes[dial.name] for dial in source.technique.dials if dial.name in self.axes]
+            dials = [self.axes[dial.name] for dial in _ruling_dials(source) if dial.name in self.axes]
             # With several dials, one of them off neutral is enough, which conditions cannot say.
             if len(dials) == 1:
                 return ((dials[0].name, tuple(value for value in dials[0].values if value != dials[0].default)),)
@@ -297,6 +297,12 @@ class _Making:
     def _given(self, name: str, text: str) -> str:
         where = self.places("space", name) if self.places is not None else ""
         return f"{where}: {text}" if where else text
+
+
+def _ruling_dials(source: Source) -> tuple[Dial, ...]:
+    """Return the dials at whose neutral a knob changes nothing; a conversion's knobs are for themselves."""
+    kind = source.technique
+    return () if kind is None or issubclass(kind, Conversion) else kind.dials
 
 
 def _trains(recipe: Value) -> tuple[str, ...]:
