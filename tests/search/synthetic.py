@@ -109,15 +109,15 @@ class Synthetic:
 
     def _measured(self, request: Request) -> Measurement:
         key = self.space.key(request.configuration)
-        self.counts[key] += 1
-        source = random.Random(f"{key} {request.fidelity} {self.counts[key]}")
+        count = self.counts[f"{key} {request.fidelity}"] = self.counts[f"{key} {request.fidelity}"] + 1
+        source = random.Random(f"{key} {request.fidelity} {count}")
         workload = {"name": "synthetic", "fidelity": request.fidelity}
         if key in self.broken:
             return Measurement({}, dict(request.configuration), workload, {}, "out-of-memory", reason=self.broken[key])
         values = truth(request.configuration)
         values["accuracy"] -= 0.05 * (1 - request.fidelity)
         found = {name: self._metric(name, value, request, source) for name, value in values.items()}
-        if self.counts[key] == 1 and key in self.lucky:
+        if count == 1 and request.fidelity == 1.0 and key in self.lucky:
             found["accuracy"] = Metric(self.lucky[key], "1", self.lucky[key] - 0.01, self.lucky[key] + 0.01)
         found.update({name: unavailable(name, "no counter") for name in self.missing})
         return Measurement({}, dict(request.configuration), workload, {}, "ok", found)

@@ -150,7 +150,7 @@ def _simple_table(simple: Mapping[str, Mapping[str, Any]]) -> Any:
 def _export(options: ExportOptions) -> Reply:
     found: Finding = heavy.export_trial(options.study, options.trial, options.out)
     said = [f"Written: {options.out}", f'Next: rheostat predict {options.out} "a text"']
-    if not found.excess == 0.0:
+    if found.excess != 0.0:
         said.insert(0, "This trial does not keep every limit of its study.")
     return Reply({"bundle": options.out, **found.to_json()}, said)
 
