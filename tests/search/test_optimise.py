@@ -279,7 +279,7 @@ def test_progress_is_told_after_every_measurement(tmp_path: Path) -> None:
     assert [one.phase for one in (seen[0], seen[-1])] == ["baseline", "confirmation"]
     assert seen[-1].front
     assert seen[-1].latest is not None
-    assert seen[-1].latest.strategy == CONFIRMATION
+    assert CONFIRMATION in {one.latest.strategy for one in seen if one.latest is not None}
 
 
 def test_without_a_limit_on_quality_not_much_of_it_is_lost(tmp_path: Path) -> None:

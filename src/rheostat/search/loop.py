@@ -31,15 +31,17 @@ from rheostat.search.rounds import Pick, Rounds
 from rheostat.search.strategies.strategy import Strategy, make_strategy
 from rheostat.search.study import Study
 
-__all__ = ["BASELINE", "BUNDLES", "SCENARIO", "Progress", "finished_result", "search"]
+__all__ = ["BASELINE", "BEYOND", "BUNDLES", "SCENARIO", "Progress", "finished_result", "search"]
 
 BASELINE: Final = "baseline"
+BEYOND: Final = "beyond a limit"
 SCENARIO: Final = "scenario.json"
 
 Phase = Literal["baseline", "search", "confirmation"]
 
 _RESERVED_AT_MOST = 0.3
 _MISSES = 5
+_LOOKS_BEYOND = 3
 _SPARE = 1.1
 BUNDLES: Final = "bundles"
 """The note of a study that says where, in its folder, the bundle of each training is."""
@@ -191,6 +193,7 @@ class _Loop:
         self._phase = "confirmation"
         self._report()
         self._confirm()
+        self._look_beyond()
         return ended
 
     def _round(self, rounds: Rounds, strategy: Strategy) -> str:
@@ -279,6 +282,18 @@ class _Loop:
             pick = Pick(Request(kept[0].configuration), CONFIRMATION, price, repeat)
             self._measurer.measure([pick], deadline=math.inf)
             self._keep("")
+
+    def _look_beyond(self) -> None:
+        """Find out, where there is time, what relaxing a limit would buy."""
+        for _ in range(_LOOKS_BEYOND):
+            chosen = choose(self._picture)
+            found = None if chosen is None else self._picture.tempting(chosen)
+            if found is None:
+                return
+            price = self._evaluator.price(found.configuration)
+            if self._left < self._measurer.forecast.seconds(price):
+                return
+            self._measurer.measure([Pick(Request(found.configuration), BEYOND, price)], deadline=math.inf)
 
     def _learn(self, trial: Trial) -> None:
         self._known.add(trial)
