@@ -7,15 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rheostat.core.extras import require
+
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle, Prediction, SavedExits
     from rheostat.core.measurement import Measurement
     from rheostat.core.prices import PriceTable
     from rheostat.core.profile import Profile
+    from rheostat.core.result import Finding, Result
+    from rheostat.core.space import Space
     from rheostat.core.text import Task, TextData
     from rheostat.core.workload import Data, Method, Workload
     from rheostat.measure.calibrate import Progress
     from rheostat.models.families import Family
+    from rheostat.search.facts import ModelFacts
+    from rheostat.search.loop import Progress as SearchProgress
+    from rheostat.search.scenario import Scenario
     from rheostat.techniques.contract import Technique
     from rheostat.train.formats import Table
     from rheostat.train.settings import FinetuneSettings
@@ -27,6 +34,7 @@ __all__ = [
     "choose_exits",
     "duel",
     "encoded_text",
+    "export_trial",
     "families",
     "finetune",
     "finetune_settings",
@@ -34,9 +42,13 @@ __all__ = [
     "is_main_process",
     "load_bundle",
     "load_data",
+    "optimise",
     "predict",
     "read_table",
     "run_once",
+    "scenario_text",
+    "search_scenario",
+    "search_space",
     "set_seed",
     "techniques",
     "text_streamer",
@@ -233,3 +245,51 @@ def hardware() -> dict[str, Any]:
         "instruments": probes.instruments(),
         "matrix_products_gflops": probes.matrix_product_rate(),
     }
+
+
+def search_scenario(path: Path | None, flags: Mapping[str, Any]) -> Scenario:
+    """Return the scenario in a file, changed by flags; see `rheostat.search.flags.scenario_from_flags`."""
+    module = require("rheostat.search.scenario", extra="search")
+    base = None if path is None else module.read_scenario(path)
+    made: Scenario = require("rheostat.search.flags", extra="search").scenario_from_flags(flags, base)
+    return made
+
+
+def scenario_text(scenario: Scenario, place: str) -> str:
+    """Return a scenario as commented YAML; see `rheostat.search.writing.scenario_text`."""
+    text: str = require("rheostat.search.writing", extra="search").scenario_text(scenario, place)
+    return text
+
+
+def search_space(path: Path | None, flags: Mapping[str, Any]) -> tuple[Space, ModelFacts]:
+    """Return what a search would try, and what is known about its model; without data, as if there were some."""
+    from rheostat.core.machine import machine_facts
+
+    no_data = path is None and flags.get("data") is None
+    scenario = search_scenario(path, {**flags, "data": "-"} if no_data else flags)
+    facts = require("rheostat.search.facts", extra="search").facts_of(
+        scenario.model, scenario.task, device=scenario.measure.device
+    )
+    splits = (
+        None
+        if no_data
+        else load_data(Path(scenario.data.path), scenario.task, scenario.data.columns, seed=scenario.seed).splits
+    )
+    space = require("rheostat.search.spaces", extra="search").space_for(scenario, facts, machine_facts(), splits=splits)
+    return space, facts
+
+
+def optimise(
+    scenario: Scenario, folder: Path, *, progress: Callable[[SearchProgress], None], after: Path | None
+) -> Result:
+    """Search for the best combination; see `rheostat.search.optimise.optimise`."""
+    found: Result = require("rheostat.search.optimise", extra="search").optimise(
+        scenario, folder, progress=progress, after=after
+    )
+    return found
+
+
+def export_trial(folder: Path, number: int, out: Path) -> Finding:
+    """Write the bundle of a trial; see `rheostat.search.optimise.export_trial`."""
+    found: Finding = require("rheostat.search.optimise", extra="search").export_trial(folder, number, out)
+    return found

@@ -167,8 +167,10 @@ class Space:
 
     @cached_property
     def size(self) -> int:
-        """How many different configurations there are."""
-        return sum(1 for _ in self.configurations())
+        """How many different configurations there are; counted without going through them."""
+        names = {name for axis in self.axes for name, _ in axis.when}
+        names |= {name for conflict in self.conflicts for name, _ in conflict.parts}
+        return self._count({}, 0, frozenset(names), {})
 
     @property
     def default(self) -> dict[str, Value]:
@@ -248,6 +250,25 @@ class Space:
         """Return what a configuration says of some stages."""
         wanted = {axis.name for axis in self.axes if axis.stage in stages}
         return {name: value for name, value in configuration.items() if name in wanted}
+
+    def _count(
+        self, chosen: dict[str, Value], at: int, names: frozenset[str], known: dict[tuple[object, ...], int]
+    ) -> int:
+        """Count what can follow a choice, of which only the axes that something depends on matter."""
+        if at == len(self.axes):
+            return int(self.conflict(chosen) is None)
+        key = (at, *chosen.items())
+        if key not in known:
+            axis = self.axes[at]
+            if not _meets(axis.when, chosen):
+                known[key] = self._count(chosen, at + 1, names, known)
+            elif axis.name in names:
+                known[key] = sum(
+                    self._count({**chosen, axis.name: value}, at + 1, names, known) for value in axis.values
+                )
+            else:
+                known[key] = len(axis.values) * self._count(chosen, at + 1, names, known)
+        return known[key]
 
     def _grown(self, chosen: dict[str, Value], axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
         if not axes:

@@ -19,7 +19,7 @@ from rheostat.models.weights import folder_of_gguf
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["LoadedModel", "length_limit", "load_model", "place_of", "quiet_transformers", "task_of"]
+__all__ = ["LoadedModel", "length_limit", "load_model", "place_of", "quiet_transformers", "readable_errors", "task_of"]
 
 _TASKS = get_args(Task)
 _DTYPES = ("float32", "bfloat16", "float16", "auto")
@@ -78,7 +78,7 @@ def load_model(
     _check(task, dtype)
     place = place_of(str(source), cache_dir)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    with _readable_errors(str(source)):
+    with readable_errors(str(source)):
         config = _config(place, options)
         wanted = task or task_of(config, str(source))
         model = _model(place, wanted, label_names, {**options, "config": config, "dtype": dtype})
@@ -287,7 +287,7 @@ def quiet_transformers() -> Iterator[None]:
 
 
 @contextmanager
-def _readable_errors(source: str) -> Iterator[None]:
+def readable_errors(source: str) -> Iterator[None]:
     """Turn what Transformers raises while loading into errors that say what to do."""
     try:
         yield

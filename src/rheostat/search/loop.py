@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from rheostat.core.errors import MeasurementError, RheostatError, SettingError
-from rheostat.core.knob import Value
-from rheostat.core.measurement import Measurement
+from rheostat.core.files import write_atomically
 from rheostat.core.metrics import Metric
 from rheostat.core.result import RECOMMENDED, Finding, Result, read_result
 from rheostat.core.trial import Trial
 from rheostat.search.conclusion import choose, conclude
+from rheostat.search.database import FILE
 from rheostat.search.delivery import deliver, is_there
 from rheostat.search.described import describe
-from rheostat.search.evaluator import Evaluator, Request, fidelity_of
+from rheostat.search.evaluator import Evaluator, Request
 from rheostat.search.evidence import CONFIRMATION, Evidence
 from rheostat.search.interrupts import stoppable
-from rheostat.search.picture import Picture, picture_of
+from rheostat.search.knowledge import Knowledge
+from rheostat.search.measurer import Measurer
+from rheostat.search.picture import Picture
 from rheostat.search.problem import Problem
 from rheostat.search.rounds import Pick, Rounds
-from rheostat.search.schedule import Forecast
-from rheostat.search.strategies.strategy import Hints, Outcome, Strategy, make_strategy
-from rheostat.search.study import Claim, Study
+from rheostat.search.strategies.strategy import Strategy, make_strategy
+from rheostat.search.study import Study
 
-__all__ = ["BASELINE", "Progress", "search"]
+__all__ = ["BASELINE", "BEYOND", "BUNDLES", "SCENARIO", "Progress", "finished_result", "search"]
 
 BASELINE: Final = "baseline"
+BEYOND: Final = "beyond a limit"
+SCENARIO: Final = "scenario.json"
+
+Phase = Literal["baseline", "search", "confirmation"]
 
 _RESERVED_AT_MOST = 0.3
 _MISSES = 5
+_LOOKS_BEYOND = 3
 _SPARE = 1.1
+BUNDLES: Final = "bundles"
+"""The note of a study that says where, in its folder, the bundle of each training is."""
+
 _BUDGET, _SECONDS, _SIMPLE = "budget", "seconds", "simple models"
 
 
@@ -50,16 +60,14 @@ class Progress:
         seconds_left: Of the budget.
         latest: The latest trial; None where none was made in this run.
         front: What would be the front now, the best to recommend first.
-        size: Configurations of the space.
     """
 
-    phase: Literal["baseline", "search", "confirmation"]
+    phase: Phase
     trials: int
     seconds: float
     seconds_left: float
     latest: Trial | None
     front: Sequence[Finding]
-    size: int
 
 
 def search(
@@ -90,13 +98,42 @@ def search(
     """
     _check_budget(problem, folder, evaluator)
     with Study.open(folder, problem.digest, problem.scenario) as study:
+        if (done := _finished(problem, study)) is not None:
+            return done
         describe(study, problem.space, problem.goals)
-        loop = _Loop(problem, study, evaluator, progress or (lambda _: None), clock)
-        return loop.finished() or loop.run()
+        if problem.scenario:
+            content = json.dumps(problem.scenario, indent=2, ensure_ascii=False) + "\n"
+            write_atomically(folder / SCENARIO, content)
+        return _Loop(problem, study, evaluator, progress or (lambda _: None), clock).run()
+
+
+def finished_result(problem: Problem, folder: Path) -> Result | None:
+    """Return the result of a study that has nothing left to do for this problem; None where there is something.
+
+    Args:
+        problem: What is searched; more budget than before is something to do.
+        folder: The study's folder.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    with Study(folder) as study:
+        return _finished(problem, study) if study.digest == problem.digest else None
+
+
+def _finished(problem: Problem, study: Study) -> Result | None:
+    result = read_result(study.folder)
+    if result is None or not result.finished or study.counts()["PENDING"]:
+        return None
+    if result.ended == "budget" and problem.budget > study.noted(_BUDGET, 0.0):
+        return None
+    known = result.recommended if problem.bundles else None
+    if known is not None and not is_there(study.folder / RECOMMENDED, known):
+        return None
+    return result
 
 
 def _check_budget(problem: Problem, folder: Path, evaluator: Evaluator) -> None:
-    if (folder / "study.sqlite").exists():
+    if (folder / FILE).exists():
         return
     needed = _SPARE * evaluator.price(problem.space.default)
     if problem.budget < needed:
@@ -120,26 +157,15 @@ class _Loop:
     ) -> None:
         self._problem, self._study, self._evaluator, self._clock = problem, study, evaluator, clock
         self._show = progress
-        self._before: float = study.noted(_SECONDS, 0.0)
-        self._start = clock()
-        self._trials = study.trials()
-        self._forecast = Forecast()
+        self._known = Knowledge(problem, study.trials())
+        seconds, count = study.noted(_SECONDS, (0.0, 0))
+        # What a kill left unsaid, the trials themselves tell.
+        self._start = clock() - seconds - sum(trial.seconds for trial in self._known.trials[count:])
+        self._measurer = Measurer(problem.space, study, evaluator, lambda: self._seconds, self._learn)
         self._misses = 0
-        self._phase: Literal["baseline", "search", "confirmation"] = "baseline"
+        self._phase: Phase = "baseline"
         self._latest: Trial | None = None
-        self._running: set[int] = set()
         self._simple: Mapping[str, Mapping[str, float]] = study.noted(_SIMPLE, {})
-
-    def finished(self) -> Result | None:
-        """Return the result where there is nothing left to do: more budget is something to do."""
-        result = read_result(self._study.folder)
-        if result is None or not result.finished or self._study.counts()["PENDING"]:
-            return None
-        if result.ended == "budget" and self._problem.budget > self._study.noted(_BUDGET, 0.0):
-            return None
-        if result.recommended is not None and not is_there(self._study.folder / RECOMMENDED, result.recommended):
-            return None
-        return result
 
     def run(self) -> Result:
         """Go on until the end, and return the result."""
@@ -149,14 +175,13 @@ class _Loop:
         except KeyboardInterrupt:
             ended = "interrupted"
         finally:
-            self._study.release(sorted(self._running))
-            self._study.note(_SECONDS, self._seconds)
+            self._measurer.stop()
         self._study.note(_BUDGET, self._problem.budget)
         return self._keep(ended)
 
     def _go(self) -> str:
         self._report()
-        self._measure_claimed(self._study.claim(), {}, deadline=self._problem.budget)
+        self._measurer.catch_up(deadline=self._problem.budget)
         self._measure_baseline()
         self._measure_simple_models()
         self._phase = "search"
@@ -166,7 +191,9 @@ class _Loop:
         while not ended:
             ended = self._round(rounds, strategy)
         self._phase = "confirmation"
+        self._report()
         self._confirm()
+        self._look_beyond()
         return ended
 
     def _round(self, rounds: Rounds, strategy: Strategy) -> str:
@@ -176,30 +203,31 @@ class _Loop:
         picks = rounds.picks(self._picture)
         if not picks:
             return "exhausted"
-        left = self._left - self._reserve()
-        fitting = self._forecast.fitting([pick.price for pick in picks], left)
+        end = self._problem.budget - self._reserve()
+        fitting = self._measurer.forecast.fitting([pick.price for pick in picks], end - self._seconds)
         if not fitting:
             # Something cheaper may be asked for next.
             self._misses += 1
             return "budget" if self._misses >= _MISSES else ""
         self._misses = 0
-        before = len(self._trials)
-        self._measure([picks[at] for at in fitting], deadline=self._problem.budget - self._reserve())
-        strategy.tell(self._outcomes(self._trials[before:]))
+        before = len(self._known.trials)
+        self._measurer.measure([picks[at] for at in fitting], deadline=end)
+        strategy.tell(self._known.outcomes(self._known.trials[before:]))
         self._keep("")
         return ""
 
     def _measure_baseline(self) -> None:
         default = self._problem.space.default
-        if not any(trial.fidelity == 1.0 and trial.configuration == default for trial in self._trials):
+        mine = [trial for trial in self._known.trials if trial.fidelity == 1.0 and trial.configuration == default]
+        if not mine:
             price = self._evaluator.price(default)
-            self._measure([Pick(Request(default), BASELINE, price)], deadline=math.inf)
+            self._measurer.measure([Pick(Request(default), BASELINE, price)], deadline=math.inf)
         found = self._picture.baseline
         if found is None:
-            failure = next(trial for trial in self._trials if trial.configuration == default)
+            failure = (mine or self._known.trials)[-1].measurement
             raise MeasurementError(
                 "A search starts from the default configuration, which has to run.",
-                given=f"{failure.measurement.status}: {failure.measurement.reason}",
+                given=f"{failure.status}: {failure.reason}",
                 mend="Mend what stopped it, and use another folder for the study.",
             )
         self._check_metrics(found.metrics)
@@ -230,110 +258,55 @@ class _Loop:
 
     def _strategy(self) -> Strategy:
         problem = self._problem
-        hints: Hints = replace(problem.hints, price=self._evaluator.price)
+        hints = replace(problem.hints, price=self._evaluator.price)
         count = len(problem.goals.objectives)
         made = make_strategy(problem.strategy, problem.space, count, seed=problem.seed, hints=hints)
-        made.tell(self._outcomes(self._trials))
+        made.tell(self._known.outcomes(self._known.trials))
         return made
 
-    def _outcomes(self, trials: Sequence[Trial]) -> list[Outcome]:
-        """Return what a strategy learns from trials: each configuration once for each fidelity."""
-        found: dict[tuple[str, float], Outcome] = {}
-        for trial in trials:
-            key = self._problem.space.key(trial.configuration)
-            found[key, trial.fidelity] = self._outcome(self._picture.evidence[key], trial.fidelity)
-        return list(found.values())
-
-    def _outcome(self, evidence: Evidence, fidelity: float) -> Outcome:
-        metrics, goals = evidence.at(fidelity), self._problem.goals
-        values = None if metrics is None else goals.values(metrics)
-        if metrics is None or values is None:
-            return Outcome(evidence.configuration, None, math.inf, fidelity)
-        ends = [objective.interval(metrics) for objective in goals.objectives]
-        intervals = tuple(each for each in ends if each is not None)
-        excess = goals.excess(metrics, self._picture.baseline_metrics)
-        return Outcome(evidence.configuration, values, excess, fidelity, intervals)
-
     def _confirm(self) -> None:
-        """Measure again what would be recommended, until one keeps the limits again or nothing is left."""
+        """Measure again what would be recommended, until one keeps the limits again or nothing is left.
+
+        It is begun in any case. After that, time decides.
+        """
         while True:
-            kept = self._picture.kept
-            if not kept or self._picture.confirmed(kept[0]):
+            kept, confirmed = self._picture.kept, self._picture.confirmed
+            if not kept or confirmed(kept[0]):
                 return
-            known = any(self._picture.confirmed(one) for one in kept)
-            # Once something is confirmed, better ones are tried as long as there is time.
-            price = self._forecast.seconds(self._evaluator.price(kept[0].configuration))
-            if (self._left <= 0 and self._confirmations_made) or (known and self._left < price):
+            price = self._evaluator.price(kept[0].configuration)
+            tried = any(confirmed(one) for one in self._picture.evidence.values())
+            needed = self._measurer.forecast.seconds(price) if any(map(confirmed, kept)) else 0.0
+            if tried and self._left <= needed:
                 return
             repeat = sum(trial.fidelity == 1.0 for trial in kept[0].trials)
-            request = Request(kept[0].configuration)
-            self._measure([Pick(request, CONFIRMATION, price, repeat)], deadline=math.inf)
+            pick = Pick(Request(kept[0].configuration), CONFIRMATION, price, repeat)
+            self._measurer.measure([pick], deadline=math.inf)
             self._keep("")
 
-    @property
-    def _confirmations_made(self) -> bool:
-        return any(self._picture.confirmed(one) for one in self._picture.evidence.values())
+    def _look_beyond(self) -> None:
+        """Find out, where there is time, what relaxing a limit would buy."""
+        for _ in range(_LOOKS_BEYOND):
+            chosen = choose(self._picture)
+            found = None if chosen is None else self._picture.tempting(chosen)
+            if found is None:
+                return
+            price = self._evaluator.price(found.configuration)
+            if self._left < self._measurer.forecast.seconds(price):
+                return
+            self._measurer.measure([Pick(Request(found.configuration), BEYOND, price)], deadline=math.inf)
 
-    def _measure(self, picks: Sequence[Pick], *, deadline: float) -> None:
-        claims: list[Claim] = []
-        prices: dict[int, float] = {}
-        for pick in picks:
-            (number,) = self._study.add([pick.request], pick.strategy, repeat=pick.repeat)
-            claims += self._study.claim(numbers=[number])
-            prices[number] = pick.price
-        self._measure_claimed(claims, prices, deadline=deadline)
-
-    def _measure_claimed(self, claims: Sequence[Claim], prices: Mapping[int, float], *, deadline: float) -> None:
-        """Measure what was claimed; what the deadline leaves out is forgotten."""
-        waiting = list(claims)
-        self._running.update(claim.number for claim in waiting)
-        while waiting:
-            # Two measurements of one configuration cannot be told apart in one call.
-            first = {self._name(claim.request): claim for claim in reversed(waiting)}
-            self._measure_distinct(first, prices, deadline)
-            done = {claim.number for claim in first.values()}
-            waiting = [claim for claim in waiting if claim.number not in done]
-
-    def _measure_distinct(
-        self, claims: Mapping[tuple[str, float], Claim], known: Mapping[int, float], deadline: float
-    ) -> None:
-        waiting = dict(claims)
-        ordered = sorted(claims.values(), key=lambda claim: claim.number)
-        prices = {one.number: known[one.number] if one.number in known else self._price(one.request) for one in ordered}
-        measured = self._evaluator.evaluate([claim.request for claim in ordered])
-        start = self._clock()
-        with _ended(measured):
-            for one in measured:
-                claim = waiting.pop(self._name(Request(one.configuration, fidelity_of(one))))
-                took = self._clock() - start
-                self._forecast.saw(estimated=prices.pop(claim.number), took=took)
-                self._finish(claim, one, took)
-                start = self._clock()
-                if prices and self._seconds + self._forecast.seconds(min(prices.values())) > deadline:
-                    break
-        self._drop([claim.number for claim in waiting.values()])
-
-    def _finish(self, claim: Claim, measurement: Measurement, took: float) -> None:
-        self._study.finish(claim.number, measurement, took)
-        self._study.note(_SECONDS, self._seconds)
-        self._running.discard(claim.number)
-        request = claim.request
-        done = Trial(claim.number, request.configuration, measurement, request.fidelity, took, claim.strategy)
-        self._trials.append(done)
-        self._latest = done
+    def _learn(self, trial: Trial) -> None:
+        self._known.add(trial)
+        self._latest = trial
         self._report()
-
-    def _drop(self, numbers: Sequence[int]) -> None:
-        self._study.release(numbers)
-        self._study.forget(numbers)
-        self._running.difference_update(numbers)
 
     def _keep(self, ended: str) -> Result:
         """Write the result and the bundle of what would be recommended now."""
+        self._study.note(_SECONDS, (self._seconds, len(self._known.trials)))
         picture = self._picture
         chosen = choose(picture)
-        result = conclude(picture, self._simple, trials=len(self._trials), seconds=self._seconds, ended=ended)
-        if chosen is not None and result.recommended is not None:
+        result = conclude(picture, self._simple, trials=len(self._known.trials), seconds=self._seconds, ended=ended)
+        if self._problem.bundles and chosen is not None and result.recommended is not None:
             bundle = self._deliver(chosen, result.recommended)
             result = replace(result, recommended=replace(result.recommended, bundle=str(bundle)))
         result.write(self._study.folder)
@@ -342,55 +315,41 @@ class _Loop:
     def _deliver(self, chosen: Evidence, finding: Finding) -> Path:
         target = self._study.folder / RECOMMENDED
         if not is_there(target, finding):
-            measurements = [trial.measurement for trial in chosen.trials]
-            source = self._evaluator.bundle(chosen.configuration)
-            deliver(source, target, self._problem.space, finding, measurements)
+            source = self._bundle(chosen)
+            deliver(source, target, self._problem.space, finding, [trial.measurement for trial in chosen.trials])
         return target
+
+    def _bundle(self, one: Evidence) -> Path:
+        """Return the trained bundle of a configuration, and keep in mind where it is."""
+        source = self._evaluator.bundle(one.configuration)
+        with suppress(ValueError):
+            place = source.absolute().relative_to(self._study.folder.absolute())
+            known = self._study.noted(BUNDLES, {})
+            self._study.note(BUNDLES, {**known, self._problem.training(one.configuration): str(place)})
+        return source
 
     def _reserve(self) -> float:
         """Return the seconds to keep for the end: confirming what leads, and one more in its place."""
         kept = self._picture.kept
         if not kept or self._picture.confirmed(kept[0]):
             return 0.0
-        price = self._forecast.seconds(self._evaluator.price(kept[0].configuration))
+        price = self._measurer.forecast.seconds(self._evaluator.price(kept[0].configuration))
         return min(2 * self._problem.confirmations * price, _RESERVED_AT_MOST * self._problem.budget)
 
     def _report(self) -> None:
         picture = self._picture
         front = tuple(picture.finding(one) for one in picture.front) if picture.baseline is not None else ()
-        left = max(0.0, self._left)
-        size = self._problem.space.size
-        self._show(Progress(self._phase, len(self._trials), self._seconds, left, self._latest, front, size))
-
-    def _price(self, request: Request) -> float:
-        return self._evaluator.price(request.configuration, request.fidelity)
-
-    def _name(self, request: Request) -> tuple[str, float]:
-        configuration: Mapping[str, Value] = request.configuration
-        return self._problem.space.key(configuration), request.fidelity
+        seen = len(self._known.trials)
+        self._show(Progress(self._phase, seen, self._seconds, max(0.0, self._left), self._latest, front))
 
     @property
     def _picture(self) -> Picture:
-        known = getattr(self, "_drawn", None)
-        if known is None or known[0] != len(self._trials):
-            known = self._drawn = (len(self._trials), picture_of(self._problem, self._trials))
-        return known[1]
+        return self._known.picture
 
     @property
     def _seconds(self) -> float:
-        return self._before + self._clock() - self._start
+        return self._clock() - self._start
 
     @property
     def _left(self) -> float:
         return self._problem.budget - self._seconds
-
-
-@contextmanager
-def _ended(measured: Iterator[Measurement]) -> Iterator[None]:
-    """End what an evaluator still does for an iterator that nobody reads any further."""
-    try:
-        yield
-    finally:
-        close = getattr(measured, "close", None)
-        if close is not None:
-            close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -112,18 +112,30 @@ class Picture:
 
     def beyond(self, recommended: Evidence) -> Binding | None:
         """Return the limit that, relaxed the least, would buy something better than what is recommended."""
-        here = self.finding(recommended)
-        found = []
-        for one in self.complete:
-            broken, there = self.broken(one), self.finding(one)
-            if len(broken) != 1 or not math.isfinite(broken[0].excess) or not self._within_loss(one):
-                continue
-            if (there.preference or 0.0) > (here.preference or 0.0):
-                found.append((broken[0].excess, there.number, broken[0], there))
-        if not found:
+        found = self._beyond(recommended, self.complete)
+        if found is None:
             return None
-        excess, _, verdict, there = min(found, key=lambda each: each[:2])
-        return Binding(verdict.limit, verdict.asked, verdict.found, there, excess, self._bought(here, there))
+        verdict, here, there = self.broken(found)[0], self.finding(recommended), self.finding(found)
+        bought = self._bought(here, there)
+        return Binding(verdict.limit, verdict.asked, verdict.found, there, verdict.excess, bought)
+
+    def tempting(self, recommended: Evidence) -> Evidence | None:
+        """Return what was only looked at and seems to be what relaxing a limit would buy; None where that is known."""
+        if self._beyond(recommended, self.complete) is not None:
+            return None
+        return self._beyond(recommended, [one for one in self.evidence.values() if 0 < one.fidelity < 1.0])
+
+    def _beyond(self, recommended: Evidence, others: Iterable[Evidence]) -> Evidence | None:
+        """Return what is better and breaks one limit alone, by the least."""
+        least = self.finding(recommended).preference or 0.0
+        found = []
+        for one in others:
+            broken = self.broken(one)
+            if len(broken) != 1 or not math.isfinite(broken[0].excess) or self._lost_too_much(one) > 0.0:
+                continue
+            if (self.finding(one).preference or 0.0) > least:
+                found.append((broken[0].excess, one.number, one))
+        return min(found, key=lambda each: each[:2])[2] if found else None
 
     def _bought(self, here: Finding, there: Finding) -> dict[str, float]:
         found = {}
@@ -135,9 +147,6 @@ class Picture:
 
     def _values(self, one: Evidence) -> tuple[float, ...]:
         return self.problem.goals.values(one.verdict_metrics) or ()
-
-    def _within_loss(self, one: Evidence) -> bool:
-        return self._lost_too_much(one) <= 0.0
 
     def _lost_too_much(self, one: Evidence) -> float:
         """Return the points of quality beyond AE-LLM's bound, where nothing else looks after quality."""

@@ -43,6 +43,7 @@ class Problem:
         repeats: Measurements of a configuration at most, confirmations aside.
         patience: Rounds without a change of the front after which nothing is left to gain.
         rows: Rows of a request where the space has no axis ``batch``.
+        bundles: Whether the evaluator has bundles, of which the recommended one is kept in the study's folder.
         simple: Measures models that cost nothing; see `rheostat.measure.baselines`. None where there is nothing to.
 
     Raises:
@@ -66,6 +67,7 @@ class Problem:
     repeats: int = 4
     patience: int = 12
     rows: int = 1
+    bundles: bool = True
     simple: Callable[[], Mapping[str, Mapping[str, float]]] | None = None
 
     def __post_init__(self) -> None:

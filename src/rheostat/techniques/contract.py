@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,9 +12,31 @@ from torch import nn
 
 from rheostat.core.dial import Dial
 from rheostat.core.knob import Knob
+from rheostat.core.space import Conflict, Exclusion
+from rheostat.core.text import Task
+from rheostat.models.families import Family
 from rheostat.models.flow import Cut
 
-__all__ = ["Conversion", "Converted", "Cutting", "Shortening", "Technique"]
+__all__ = ["Conversion", "Converted", "Cutting", "Restriction", "Shortening", "Target", "Technique"]
+
+
+Restriction = Exclusion | Conflict
+"""A knob, dial or value that is not to be had, or values that do not go together; with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a configuration would run on.
+
+    Attributes:
+        family: The model's family.
+        task: What the model does.
+        device: The kind of device: ``cpu``, ``cuda``, ``mps``.
+    """
+
+    family: Family
+    task: Task
+    device: str = "cpu"
 
 
 class Technique(ABC):
@@ -48,6 +70,17 @@ class Technique(ABC):
         A handle knows the model: see `rheostat.techniques.handle.Handle.neutral`.
         """
         return {dial.name: dial.neutral for dial in self.dials if dial.is_bound}
+
+    @classmethod
+    def restrictions(cls, target: Target) -> tuple[Restriction, ...]:
+        """Return what of it cannot be had on a model and on this machine, or means nothing there, each with a reason.
+
+        A search leaves that out of its space. By default everything can be had.
+
+        Args:
+            target: What it would run on.
+        """
+        return ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the technique's name and settings as plain data."""

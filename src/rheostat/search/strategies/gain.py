@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from rheostat.core.pareto import front as front_of
 from rheostat.search.strategies.codes import Floats
 
 __all__ = ["Batch", "Flags", "Futures", "covered", "open_probes"]
@@ -79,8 +80,14 @@ class Batch:
 def covered(points: Floats, probes: Floats) -> Flags:
     """Return which probes some point dominates, ``[probes]``."""
     found = np.zeros(len(probes), dtype=np.bool_)
-    for point in points:
-        found |= np.all(point <= probes, axis=1)
+    left = np.arange(len(probes))
+    # Whoever covers most goes first: few are left for the others to look at.
+    for point in points[np.argsort(points.sum(1), kind="stable")]:
+        hit = np.ones(len(left), dtype=np.bool_)
+        for objective, value in enumerate(point):
+            hit &= value <= probes[left, objective]
+        found[left[hit]] = True
+        left = left[~hit]
     return found
 
 
@@ -97,6 +104,7 @@ def open_probes(front: Floats, hopes: Floats, reference: Floats, source: np.rand
         ``[probes, objectives]``: not dominated by the front, dominated by some hope; none where all is reached.
     """
     low = hopes.min(0)
+    hopes = hopes[front_of(hopes.tolist())]
     probes = low + source.random((_THROWS, len(reference))) * (reference - low)
     probes = probes[~covered(front, probes)]
     return probes[covered(hopes, probes)][:_PROBES]

@@ -17,7 +17,7 @@ MEMBERS: Final = 8
 """Draws of the trend's settings, each with its own trees."""
 
 _TREES: Final[dict[str, Any]] = {
-    "n_estimators": 40,
+    "n_estimators": 30,
     "learning_rate": 0.1,
     "max_depth": 3,
     "subsample": 0.8,
@@ -109,12 +109,14 @@ class Predictor:
         return np.mean([tree.predict(features) for tree in self._trees], axis=0)  # type: ignore[no-any-return]
 
     def _corrections(self, points: Points, values: Floats, weights: Floats) -> list[Any]:
-        ensemble = require("sklearn.ensemble", extra="search")
+        sklearn, ensemble = (require(name, extra="search") for name in ("sklearn", "sklearn.ensemble"))
         features = self._features(points)
         trees = []
-        for seed, trend in enumerate(self._members[:: max(1, len(self._members) // 3)]):
+        for seed, trend in enumerate(self._members[:: max(1, len(self._members) // 2)]):
             trees.append(ensemble.GradientBoostingRegressor(random_state=self._seed + seed, **_TREES))
-            trees[-1].fit(features, values - trend.mean(points), sample_weight=weights)
+            # Checking the parameters of each tree takes longer than growing it.
+            with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+                trees[-1].fit(features, values - trend.mean(points), sample_weight=weights)
         return trees
 
     def _features(self, points: Points) -> Floats:

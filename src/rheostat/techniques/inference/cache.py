@@ -9,9 +9,10 @@ from torch import nn
 
 from rheostat.core.errors import SettingError, UnsupportedModelError
 from rheostat.core.knob import Knob
+from rheostat.core.space import Exclusion
 from rheostat.models.families import locate
 from rheostat.models.int8_cache import WornCache
-from rheostat.techniques.contract import Conversion, Converted
+from rheostat.techniques.contract import Conversion, Converted, Restriction, Target
 
 __all__ = ["CachePrecision"]
 
@@ -52,6 +53,17 @@ class CachePrecision(Conversion):
     def error_bound(self) -> float:
         """Largest relative error that it states for the tiny models of `rheostat.testing`."""
         return 0.0 if self.cache == "plain" else 0.05
+
+    @classmethod
+    def restrictions(cls, target: Target) -> tuple[Restriction, ...]:
+        """Leave the cache alone where there is none: in an encoder, and in a classifier, which reads its text once."""
+        if target.family.kind == "encoder":
+            return (
+                Exclusion("cache", None, f"a key-value cache is what a decoder has, and {target.family.label} is none"),
+            )
+        if target.task == "classification":
+            return (Exclusion("cache", None, "a classifier reads its text in one forward, without a cache"),)
+        return ()
 
     def convert(self, model: nn.Module) -> Converted:
         """Let a decoder keep its caches in 8 bits.

@@ -13,12 +13,13 @@ from transformers.pytorch_utils import Conv1D
 from rheostat.core.errors import RheostatError, SettingError, UnsupportedModelError
 from rheostat.core.knob import Knob
 from rheostat.core.names import suggest
+from rheostat.core.space import Conflict, Exclusion
 from rheostat.models.families import locate
 from rheostat.models.low_precision import LowPrecisionLinear, linear_shape, weight_bytes
-from rheostat.techniques.contract import Conversion, Converted
+from rheostat.techniques.contract import Conversion, Converted, Restriction, Target
 from rheostat.techniques.inference import packaged, torch_floats, torch_int8, torch_weights
 from rheostat.techniques.inference.backends import Backend
-from rheostat.techniques.inference.probe import ROWS, Probe, probe
+from rheostat.techniques.inference.probe import ROWS, Probe, probe, unusable
 from rheostat.techniques.inference.torch_floats import CastModel
 
 __all__ = ["PRECISIONS", "Precision", "backends_of"]
@@ -91,6 +92,28 @@ class Precision(Conversion):
     def error_bound(self) -> float:
         """Largest relative error that it states for the tiny models of `rheostat.testing`."""
         return _BOUNDS[self.precision]
+
+    @classmethod
+    def restrictions(cls, target: Target) -> tuple[Restriction, ...]:
+        """Leave out precisions and libraries that this machine lacks, and libraries that do not offer a precision."""
+        reasons = {each: unusable(each, target.device) for each in _BACKENDS}
+        usable = [each for each in _BACKENDS if reasons[each] is None]
+        precisions, names = {each.precision for each in usable}, {each.name for each in usable}
+        found: list[Restriction] = []
+        for precision in PRECISIONS[1:]:
+            offered = tuple(each.name for each in usable if each.precision == precision)
+            if not offered:
+                said = "; ".join(f"{each.name}: {reasons[each]}" for each in backends_of(precision))
+                found.append(Exclusion("precision", precision, f"no library computes it here: {said}"))
+            others = tuple(sorted(names - {*offered}))
+            if precision in precisions and others:
+                parts = (("precision", (precision,)), ("backend", others))
+                found.append(Conflict(parts, f"these libraries do not compute in {precision} here"))
+        for name in dict.fromkeys(each.name for each in _BACKENDS if each.name not in names):
+            said = "; ".join(dict.fromkeys(str(reasons[each]) for each in _BACKENDS if each.name == name))
+            found.append(Exclusion("backend", name, said))
+        plain = (("precision", PRECISIONS[:1]), ("backend", tuple(sorted(names))))
+        return (*found, Conflict(plain, "the plain model is computed by torch itself"))
 
     def convert(self, model: nn.Module) -> Converted:
         """Put the linear layers of a model in this precision, in place.

@@ -25,7 +25,7 @@ from rheostat.models.weights import cache_folder
 from rheostat.techniques.inference.backends import Backend
 from rheostat.techniques.inference.torch_floats import CastModel
 
-__all__ = ["ROWS", "Candidate", "Probe", "probe"]
+__all__ = ["ROWS", "Candidate", "Probe", "probe", "unusable"]
 
 ROWS = (1, 64, 2048)
 """Rows that a layer is timed at: a token on the cache, a short text, a batch."""
@@ -105,7 +105,7 @@ def probe(layers: Sequence[nn.Module], backends: Sequence[Backend], bound: float
     _log.info("Timing %s once on this machine.", backends[0].precision)
     usable, candidates = [], []
     for backend in backends:
-        reason = _unusable(backend, device)
+        reason = unusable(backend, device.type)
         if reason is None:
             usable.append(backend)
         else:
@@ -139,9 +139,10 @@ def _by_shape(layers: Sequence[nn.Module]) -> list[_Group]:
     return sorted(groups, key=lambda group: -math.prod(group.size) * group.count)[:_MOST_SHAPES]
 
 
-def _unusable(backend: Backend, device: torch.device) -> str | None:
-    if device.type not in backend.devices:
-        return f"runs on {' and '.join(backend.devices)}, and the model is on {device.type}"
+def unusable(backend: Backend, device: str) -> str | None:
+    """Return why a backend cannot be used on a kind of device here; None where nothing is known against it."""
+    if device not in backend.devices:
+        return f"runs on {' and '.join(backend.devices)}, and the model is on {device}"
     return backend.missing()
 
 

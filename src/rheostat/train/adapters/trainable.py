@@ -105,7 +105,17 @@ class Trainable:
 
     def to_json(self) -> dict[str, Any]:
         """Return the kind and the settings that it uses, as plain data."""
-        return {"kind": self.kind, **{name: getattr(self, name) for name in _USES.get(self.kind, ())}}
+        return {"kind": self.kind, **{name: getattr(self, name) for name in self.uses(self.kind)}}
+
+    @staticmethod
+    def uses(kind: str) -> tuple[str, ...]:
+        """Return the settings that a kind uses.
+
+        Example:
+            >>> Trainable.uses("shira")
+            ('share', 'mask')
+        """
+        return _USES.get(kind, ())
 
     @property
     def is_lora(self) -> bool:

@@ -29,6 +29,7 @@ class Nested(Recipe):
 
     name: ClassVar[str] = "nested"
     summary: ClassVar[str] = "the first n blocks with the shared norm and head, for several n in every step"
+    trains: ClassVar[tuple[str, ...]] = ("depth",)
 
     depths: tuple[int, ...] = ()
     sampled: int | None = None

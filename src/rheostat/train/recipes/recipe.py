@@ -63,10 +63,12 @@ class Recipe(ABC):
     Attributes:
         name: What users call it.
         summary: One line for tables.
+        trains: The dials whose lower settings it trains.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    trains: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def passes(self, moment: Moment) -> tuple[Pass, ...]:

@@ -29,6 +29,7 @@ class Sandwich(Recipe):
 
     name: ClassVar[str] = "sandwich"
     summary: ClassVar[str] = "the full model, the smallest and random ones between, distilled in place"
+    trains: ClassVar[tuple[str, ...]] = ("tokens",)
 
     keep_low: float = 0.02
     keep_high: float = 1.0

@@ -37,6 +37,7 @@ class Uniform(Recipe):
 
     name: ClassVar[str] = "uniform"
     summary: ClassVar[str] = "one random keep rate a step"
+    trains: ClassVar[tuple[str, ...]] = ("tokens",)
 
     keep_low: float = 0.02
     keep_high: float = 1.0
