@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from rheostat.cli import benching, catalogue, doctor, exiting, explaining, measuring, running, spacing, training
+from rheostat.cli import (
+    benching,
+    catalogue,
+    doctor,
+    exiting,
+    explaining,
+    measuring,
+    optimising,
+    reporting,
+    running,
+    spacing,
+    training,
+)
 from rheostat.cli.command import add_command
 from rheostat.cli.versions import version_of
 
@@ -22,6 +34,7 @@ app = typer.Typer(
 )
 
 for _command in (
+    *optimising.COMMANDS,
     *training.COMMANDS,
     *measuring.COMMANDS,
     *exiting.COMMANDS,
@@ -29,6 +42,7 @@ for _command in (
     *spacing.COMMANDS,
     *running.COMMANDS,
     *explaining.COMMANDS,
+    *reporting.COMMANDS,
     *catalogue.COMMANDS,
     *doctor.COMMANDS,
 ):

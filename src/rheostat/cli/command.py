@@ -1,6 +1,7 @@
 """What every command shares: options as a dataclass, one reply for people and machines, and exit codes.
 
-Exit codes: 0 success, 2 something the user can mend, 130 stopped with Ctrl-C.
+Exit codes: 0 success, 2 something the user can mend, 3 no configuration keeps the limits, 4 one did but was not
+measured again before the end, 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from rheostat.core.errors import RheostatError
 
 __all__ = ["Command", "JsonOption", "add_command"]
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+USAGE_ERROR, INFEASIBLE, UNCONFIRMED, INTERRUPTED = 2, 3, 4, 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,7 @@ def _deliver(produce: Callable[[], Reply], *, as_json: bool, resume: str) -> int
         print_json(reply.data)
     else:
         print_reply(reply)
-    return 0
+    return reply.code
 
 
 @contextlib.contextmanager

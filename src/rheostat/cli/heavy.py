@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from rheostat.core.measurement import Measurement
     from rheostat.core.prices import PriceTable
     from rheostat.core.profile import Profile
+    from rheostat.core.result import Finding, Result
     from rheostat.core.space import Space
     from rheostat.core.text import Task, TextData
     from rheostat.core.workload import Data, Method, Workload
     from rheostat.measure.calibrate import Progress
     from rheostat.models.families import Family
     from rheostat.search.facts import ModelFacts
+    from rheostat.search.loop import Progress as SearchProgress
     from rheostat.search.scenario import Scenario
     from rheostat.techniques.contract import Technique
     from rheostat.train.formats import Table
@@ -32,6 +34,7 @@ __all__ = [
     "choose_exits",
     "duel",
     "encoded_text",
+    "export_trial",
     "families",
     "finetune",
     "finetune_settings",
@@ -39,6 +42,7 @@ __all__ = [
     "is_main_process",
     "load_bundle",
     "load_data",
+    "optimise",
     "predict",
     "read_table",
     "run_once",
@@ -273,3 +277,19 @@ def search_space(path: Path | None, flags: Mapping[str, Any]) -> tuple[Space, Mo
     )
     space = require("rheostat.search.spaces", extra="search").space_for(scenario, facts, machine_facts(), splits=splits)
     return space, facts
+
+
+def optimise(
+    scenario: Scenario, folder: Path, *, progress: Callable[[SearchProgress], None], after: Path | None
+) -> Result:
+    """Search for the best combination; see `rheostat.search.optimise.optimise`."""
+    found: Result = require("rheostat.search.optimise", extra="search").optimise(
+        scenario, folder, progress=progress, after=after
+    )
+    return found
+
+
+def export_trial(folder: Path, number: int, out: Path) -> Finding:
+    """Write the bundle of a trial; see `rheostat.search.optimise.export_trial`."""
+    found: Finding = require("rheostat.search.optimise", extra="search").export_trial(folder, number, out)
+    return found

@@ -33,10 +33,12 @@ class Reply:
     Attributes:
         data: All of it, for ``--json``: plain data, dataclasses and paths.
         shown: What people see, one renderable after the other.
+        code: The exit code.
     """
 
     data: Mapping[str, Any]
     shown: Sequence[RenderableType] = field(default_factory=tuple)
+    code: int = 0
 
 
 def print_reply(reply: Reply) -> None:

@@ -1,16 +1,22 @@
-"""Files that are either written whole or not at all."""
+"""Files, and folders of them, that are either written whole or not at all."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 from rheostat.core.errors import RheostatError
 
-__all__ = ["sha256_of", "write_atomically"]
+__all__ = ["replace_folder", "sha256_of", "write_atomically"]
+
+_HERE = -100
+_EXCHANGE = 2
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -43,6 +49,35 @@ def write_atomically(path: Path, data: bytes | str) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a folder in the place of another one; what was there is removed.
+
+    On Linux and macOS both names change hands in one step, so that there is a whole folder under that name at every
+    moment, also for whoever is killed in between. Elsewhere, and on file systems that cannot do it, the old folder
+    steps aside first.
+
+    Args:
+        new: The folder, complete, on the same file system.
+        target: Where it goes; it may be missing.
+
+    Raises:
+        OSError: If it cannot be moved; the old folder stays.
+    """
+    if not target.exists():
+        new.rename(target)
+        return
+    if not _exchanged(new, target):
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old-"))
+        target.rename(aside)
+        try:
+            new.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        new = aside
+    shutil.rmtree(new, ignore_errors=True)
+
+
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces of 1 MiB."""
     digest = hashlib.sha256()
@@ -50,6 +85,19 @@ def sha256_of(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Let two paths change places in one step, and say whether that was possible."""
+    if os.name != "posix":
+        return False
+    library = ctypes.CDLL(None)
+    paths = os.fsencode(first), os.fsencode(second)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        return bool(library.renamex_np(*paths, _EXCHANGE) == 0)
+    if sys.platform == "linux" and hasattr(library, "renameat2"):
+        return bool(library.renameat2(_HERE, paths[0], _HERE, paths[1], _EXCHANGE) == 0)
+    return False
 
 
 def _readable(error: OSError, path: Path) -> RheostatError:

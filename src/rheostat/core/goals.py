@@ -173,9 +173,36 @@ class Goals:
         """Return by how much all limits together are passed: 0 where each is kept (Deb's rule compares by this)."""
         return sum(verdict.excess for verdict in self.verdicts(metrics, baseline))
 
+    def margins(self, metrics: Metrics, baseline: Metrics) -> tuple[float, ...] | None:
+        """Return by how much each limit is passed, as a share of what is asked; negative where there is room.
+
+        Returns:
+            One for each limit; None where a metric is missing.
+        """
+        found = []
+        for verdict in self.verdicts(metrics, baseline):
+            if verdict.found is None or math.isnan(verdict.asked):
+                return None
+            passed = verdict.found - verdict.asked
+            found.append((passed if verdict.limit.bound == "most" else -passed) / (abs(verdict.asked) or 1.0))
+        return tuple(found)
+
     def to_json(self) -> dict[str, Any]:
         """Return them as plain data."""
         return {
             "objectives": [objective.metric for objective in self.objectives],
             "limits": [{name: getattr(limit, name) for name in Limit.__slots__} for limit in self.limits],
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Goals:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            limits = tuple(Limit(**limit) for limit in data["limits"])
+            return cls(tuple(map(Objective, data["objectives"])), limits)
+        except (KeyError, TypeError) as error:
+            raise SettingError("Goals have objectives and limits.", given=type(error).__name__) from error

@@ -56,6 +56,23 @@ class Axis:
                 mend=f"It tries {', '.join(map(str, self.values))}.",
             )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        plain = {name: getattr(self, name) for name in ("name", "stage", "default", "what", "ordered")}
+        return {**plain, "values": list(self.values), "when": _plain(self.when)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Axis:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            return cls(**{**data, "values": tuple(data["values"]), "when": _conditions(data.get("when", ()))})
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingError("An axis has a name, a stage, values and a default.", given=dict(data)) from error
+
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -73,6 +90,22 @@ class Conflict:
         """Whether it excludes a configuration."""
         return _meets(self.parts, configuration)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"parts": _plain(self.parts), "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Conflict:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            return cls(_conditions(data["parts"]), data["reason"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingError("A conflict has parts and a reason.", given=dict(data)) from error
+
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
@@ -87,6 +120,10 @@ class Exclusion:
     name: str
     value: Value | None
     reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"name": self.name, "value": self.value, "reason": self.reason}
 
 
 @dataclass(frozen=True)
@@ -191,6 +228,24 @@ class Space:
         """
         return json.dumps(self.canonical(configuration))
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {name: [one.to_json() for one in getattr(self, name)] for name in ("axes", "conflicts", "exclusions")}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Space:
+        """Return what `to_json` made data of.
+
+        Raises:
+            SettingError: If it is not that.
+        """
+        try:
+            exclusions = tuple(Exclusion(**one) for one in data["exclusions"])
+            conflicts = tuple(map(Conflict.from_json, data["conflicts"]))
+            return cls(tuple(map(Axis.from_json, data["axes"])), conflicts, exclusions)
+        except (KeyError, TypeError) as error:
+            raise SettingError("A space has axes, conflicts and exclusions.", given=type(error).__name__) from error
+
     def part(self, configuration: Mapping[str, Value], stages: Sequence[Stage]) -> dict[str, Value]:
         """Return what a configuration says of some stages."""
         wanted = {axis.name for axis in self.axes if axis.stage in stages}
@@ -227,3 +282,11 @@ class Space:
 
 def _meets(conditions: Conditions, configuration: Mapping[str, Value]) -> bool:
     return all(name in configuration and configuration[name] in values for name, values in conditions)
+
+
+def _plain(conditions: Conditions) -> list[list[Any]]:
+    return [[name, list(values)] for name, values in conditions]
+
+
+def _conditions(data: Sequence[Any]) -> Conditions:
+    return tuple((name, tuple(values)) for name, values in data)

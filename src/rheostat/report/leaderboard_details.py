@@ -14,7 +14,7 @@ from rheostat.report.leaderboard_table import row_anchor
 from rheostat.report.scales import direction_text, provenance_text
 from rheostat.report.wording import flat_facts
 
-__all__ = ["definitions_html", "details_html", "facts_html"]
+__all__ = ["definitions_html", "details_html", "facts_html", "numbers_html", "terms_html"]
 
 _PROVENANCE_WORDS = (
     ("counter", "Read off a counter or a clock: the processor's, the operating system's, or an exact count."),
@@ -41,6 +41,17 @@ def details_html(group: Group, number: int) -> str:
 
 def definitions_html(groups: Sequence[Group]) -> str:
     """Return the section that defines each metric shown and says where values come from."""
+    return (
+        f"{terms_html(groups)}"
+        "<p>Intervals are 95 % intervals. A speed-up is paired: configuration and plain model take turns in one run. "
+        "A configuration is <em>tied with plain</em> where the interval of its speed-up contains 1, or the speed-up is "
+        f"within {MARGIN * 100:g} % of 1; it is on the "
+        "<em>front</em> where no other one is at least as good in speed-up and quality and better in one.</p>"
+    )
+
+
+def terms_html(groups: Sequence[Group]) -> str:
+    """Return what each metric shown means, with its instruments here, and what the words for sources mean."""
     kinds = {name: group.kind(name) for group in groups for name in _all_metrics(group)}
     terms = "".join(
         f"<dt>{escape(kind.title)}</dt><dd>{escape(' '.join(filter(None, (kind.meaning, _sentence(name, groups)))))}"
@@ -51,10 +62,6 @@ def definitions_html(groups: Sequence[Group]) -> str:
     return (
         f'<h2>What the metrics mean</h2><dl class="terms">{terms}</dl>'
         f'<h2>Where values come from</h2><dl class="terms">{sources}</dl>'
-        "<p>Intervals are 95 % intervals. A speed-up is paired: configuration and plain model take turns in one run. "
-        "A configuration is <em>tied with plain</em> where the interval of its speed-up contains 1, or the speed-up is "
-        f"within {MARGIN * 100:g} % of 1; it is on the "
-        "<em>front</em> where no other one is at least as good in speed-up and quality and better in one.</p>"
     )
 
 
@@ -76,14 +83,15 @@ def _row_details(group: Group, row: Measurement, number: int) -> str:
     facts += flat_facts(row.configuration)
     facts += condition_facts(row)
     facts.append(("key of the record", row.key))
-    table = _numbers(group, row) if row.metrics else ""
+    table = numbers_html(group, row) if row.metrics else ""
     return (
         f"<details><summary>{escape(configuration_text(row.configuration))}{marks}</summary>"
         f'<div id="{row_anchor(number, row)}">{table}{facts_html("How it was measured", facts)}</div></details>'
     )
 
 
-def _numbers(group: Group, row: Measurement) -> str:
+def numbers_html(group: Group, row: Measurement) -> str:
+    """Return a table of every number of a row with its interval and instrument."""
     rows = "".join(
         f'<tr><th scope="row">{escape(group.kind(name).title)}</th>{_number_cells(group, name, row.metrics[name])}</tr>'
         for name in _all_metrics(group)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from rheostat.core.measurement import Measurement
 from rheostat.core.metrics import Metric, MetricKind
+from rheostat.report.cells import MARK_WORDS, Column, empty_cell, head_cell, hover_text, metric_cell, provenance_mark
 from rheostat.report.leaderboard_groups import (
     BASELINE_NAMES,
     QUALITY,
@@ -22,7 +22,7 @@ from rheostat.report.leaderboard_groups import (
     metrics_of,
     speed_verdict,
 )
-from rheostat.report.scales import Scale, direction_text, provenance_text
+from rheostat.report.scales import Scale, direction_text
 from rheostat.report.whiskers import Whiskers
 
 __all__ = ["row_anchor", "table_html"]
@@ -37,22 +37,9 @@ _MAIN = frozenset(
 """The columns that are there at once; the others come with a tick."""
 
 _LOOKS = {"tied with plain": "tied", "slower than plain": "slow"}
-_MARKS = {"sampled": "s", "estimated": "e"}
-_MARK_WORDS = {"sampled": "sampled over time", "estimated": "estimated, not measured"}
-_EMPTY = '<td class="none {mark}" title="{why}">&ndash;</td>'
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """One column: its head, and how a row's cell is made."""
-
-    title: str
-    cell: Callable[[Measurement], str]
-    below: str = ""
-    numeric: bool = True
-    first: str = "ascending"
-    metric: str = ""
-    mark: str = ""
+_Column = Column[Measurement]
 
 
 def table_html(group: Group, number: int) -> str:
@@ -69,7 +56,11 @@ def table_html(group: Group, number: int) -> str:
         _baseline_row(name, values, columns, group) for name, values in baselines_of(group).items() if values
     )
     simple = f'<tbody class="simple">{simple}</tbody>' if simple else ""
-    heads = "".join(_head(column, place) for place, column in enumerate(columns))
+    # The table comes sorted by speed-up: the script turns this very order around first.
+    heads = "".join(
+        head_cell(column, text=not place, now="descending" if column.metric == "speedup" else "")
+        for place, column in enumerate(columns)
+    )
     more = sum(column.mark == "more" for column in columns)
     tick = (
         f'<label class="pick"><input type="checkbox"> Show {more} more column{"s" * (more > 1)}</label>' if more else ""
@@ -116,7 +107,7 @@ def _knob_column(knob: str, group: Group) -> _Column:
 
     def cell(row: Measurement) -> str:
         if knob not in row.configuration:
-            return _EMPTY.format(mark="knob", why="not set")
+            return empty_cell("not set", "knob")
         text, value = knob_text(row.configuration[knob]), row.configuration[knob]
         raw = float(value) if numeric else text
         return f'<td class="knob{"" if numeric else " text"}" data-v="{escape(str(raw))}">{escape(text)}</td>'
@@ -154,10 +145,10 @@ def _metric_column(group: Group, name: str) -> _Column:
         metric = row.metrics.get(name)
         if metric is None:
             why = "not measured" if row.status == "ok" else f"not measured: {row.status.replace('-', ' ')}"
-            return _EMPTY.format(mark=mark, why=escape(why))
+            return empty_cell(why, mark)
         if name == "speedup" and metric.value is not None:
             return _speed_cell(row, metric, whiskers, (kind, scale))
-        return _metric_cell(metric, kind, scale, mark)
+        return metric_cell(metric, kind, scale, mark)
 
     below = direction_text(kind)
     axis = f'<div class="speed">{whiskers.axis()}<div></div></div>' if name == "speedup" else ""
@@ -167,48 +158,15 @@ def _metric_column(group: Group, name: str) -> _Column:
     )
 
 
-def _metric_cell(metric: Metric, kind: MetricKind, scale: Scale, mark: str) -> str:
-    if metric.value is None:
-        reason = escape(metric.source or "no reason given")
-        return f'<td class="none {mark}" title="{reason}">unavailable<span class="reason">{reason}</span></td>'
-    ends = scale.ends(metric)
-    spread = f"<small>{escape(ends)}</small>" if ends else ""
-    return (
-        f'<td class="value {mark}" data-v="{metric.value!r}" title="{_hover(metric, kind, scale)}">'
-        f"{escape(scale.text(metric))}{_mark(metric)}{spread}</td>"
-    )
-
-
 def _speed_cell(row: Measurement, metric: Metric, whiskers: Whiskers, words: tuple[MetricKind, Scale]) -> str:
     verdict, (kind, scale) = speed_verdict(row), words
     look = _LOOKS.get(verdict, "")
     chip = f'<span class="chip {look}">{verdict}</span>' if verdict else ""
     ends = f"<small>{scale.ends(metric)}</small>" if scale.ends(metric) else ""
     return (
-        f'<td class="value" data-v="{metric.value!r}" title="{_hover(metric, kind, scale)}">'
-        f'<div class="speed">{whiskers.drawn(metric, look)}<div>{scale.text(metric)}{_mark(metric)}{ends}{chip}</div>'
-        "</div></td>"
-    )
-
-
-def _hover(metric: Metric, kind: MetricKind, scale: Scale) -> str:
-    ends = scale.ends(metric)
-    spread = f", 95 % interval {ends}" if ends else ", no interval"
-    return escape(f"{kind.title}: {scale.text(metric)}{spread}; {provenance_text(metric)}")
-
-
-def _mark(metric: Metric) -> str:
-    return f"<sup>{_MARKS[metric.provenance]}</sup>" if metric.provenance in _MARKS else ""
-
-
-def _head(column: _Column, place: int) -> str:
-    # The table comes sorted by speed-up: the script turns this very order around first.
-    now = ' aria-sort="descending"' if column.metric == "speedup" else ""
-    kind = "number" if column.numeric else "text"
-    marks = " ".join(filter(None, ("text" if not column.numeric or not place else "", column.mark)))
-    return (
-        f'<th scope="col" class="{marks}" data-kind="{kind}" data-first="{column.first}"{now}>'
-        f'<button type="button">{escape(column.title)}</button>{column.below}</th>'
+        f'<td class="value" data-v="{metric.value!r}" title="{hover_text(metric, kind, scale)}">'
+        f'<div class="speed">{whiskers.drawn(metric, look)}'
+        f"<div>{scale.text(metric)}{provenance_mark(metric)}{ends}{chip}</div></div></td>"
     )
 
 
@@ -224,15 +182,15 @@ def _baseline_row(name: str, values: Mapping[str, Metric], columns: Sequence[_Co
         if column.mark == "status":
             cells.append('<td class="text status">simple model</td>')
         elif metric is None:
-            cells.append(_EMPTY.format(mark=column.mark, why="not measured for a simple model"))
+            cells.append(empty_cell("not measured for a simple model", column.mark))
         else:
-            cells.append(_metric_cell(metric, group.kind(column.metric), group.scale(column.metric), column.mark))
+            cells.append(metric_cell(metric, group.kind(column.metric), group.scale(column.metric), column.mark))
     return f'<tr><th scope="row">{escape(BASELINE_NAMES.get(name, name))}</th>{"".join(cells)}</tr>'
 
 
 def _legend(group: Group, names: Sequence[str]) -> str:
     used = {row.metrics[name].provenance for row in group.rows for name in names if name in row.metrics}
-    marks = "".join(f"<sup>{_MARKS[each]}</sup> {words}. " for each, words in _MARK_WORDS.items() if each in used)
+    marks = "".join(f"<sup>{each[0]}</sup> {words}. " for each, words in MARK_WORDS.items() if each in used)
     return (
         f'<p class="soft small">Below a value: its 95 % interval. {marks}Without a mark: from a counter or a clock. '
         "Point at a number for its instrument, or follow the name of its configuration.</p>"

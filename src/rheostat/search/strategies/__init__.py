@@ -1,0 +1,1 @@
+"""Search strategies: what to measure next, behind one ask-and-tell interface."""
