@@ -18,7 +18,7 @@ venv: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
-	$(BIN)/python -m pip install --quiet -e '.[train,search,gguf,report,harness,dev]' -c constraints.txt
+	$(BIN)/python -m pip install --quiet -e '.[train,search,ray,gguf,report,harness,dev]' -c constraints.txt
 	touch $@
 
 test: venv
