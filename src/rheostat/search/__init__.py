@@ -1,0 +1,1 @@
+"""Searching for the configuration that fits a model, a task, a machine and a budget best."""
