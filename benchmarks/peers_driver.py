@@ -33,10 +33,18 @@ def conversion(folder: Path) -> dict[str, Any]:
     task = json.loads((folder / "task.json").read_text())
     fused = {"model_type": "bert", "num_heads": task["heads"], "hidden_size": task["width"], "float16": False}
     return {
-        "input_model": {"type": "HfModel", "model_path": task["model"], "task": "text-classification"},
+        "input_model": {
+            "type": "HfModel",
+            "model_path": task["model"],
+            "task": "text-classification",
+            # The attention that ONNX Runtime's fusions know.
+            "load_kwargs": {"attn_implementation": "eager"},
+        },
         "passes": {
             "conversion": [{"type": "OnnxConversion", "target_opset": 17, "use_dynamo_exporter": False}],
             "fusion": [{"type": "OrtTransformersOptimization", **fused}],
+            # With the mask's infinities static quantization finds no scale.
+            "mask": [{"type": "GraphSurgeries", "surgeries": [{"surgeon": "ReplaceAttentionMaskValue"}]}],
         },
         "cache_dir": str(folder / "cache"),
         "output_dir": str(folder / "converted"),

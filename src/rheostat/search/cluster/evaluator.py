@@ -109,7 +109,7 @@ class ClusterEvaluator:
         try:
             # Machines may have come, or come back, since the last time.
             self._enlist()
-            while not self._queue.empty:
+            while self._jobs or not self._queue.empty:
                 self._hand_out()
                 if self._jobs:
                     yield from self._next()
