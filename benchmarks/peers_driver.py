@@ -137,7 +137,8 @@ def search(folder: Path, seconds: int, threads: int) -> None:
 def _olive(folder: Path, name: str, config: dict[str, Any], threads: int) -> int:
     file = folder / f"{name}-workflow.json"
     file.write_text(json.dumps(config, indent=2))
-    environment = {**os.environ, "OLIVE_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(threads)}
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment = {**plain, "OLIVE_DISABLE_TELEMETRY": "1", "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "olive", "run", "--config", str(file), "--disable_telemetry"]
     with (folder / f"{name}.log").open("w") as log:
         ran = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
@@ -182,18 +183,19 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in ("olive-ai", "onnxruntime", "onnx", "torch", "transformers")}
 
 
-def serve() -> None:
-    """Obey orders from standard input until it ends."""
-    server: Server | None = None
+def obey(kind: type[Any]) -> None:
+    """Obey orders from standard input until it ends: load a ``kind``, run it on rows, judge rows."""
+    server: Any = None
     for line in sys.stdin:
         order = json.loads(line)
-        if order["order"] == "load":
-            server = Server(order)
-            reply: dict[str, Any] = {"inputs": server.names}
-        elif server is None:
-            raise RuntimeError("Nothing is loaded.")
-        else:
-            reply = server.run(order["rows"]) if order["order"] == "run" else server.judge(order["rows"])
+        try:
+            if order["order"] == "load":
+                server = kind(order)
+                reply: dict[str, Any] = {}
+            else:
+                reply = getattr(server, order["order"])(order["name"])
+        except Exception as error:  # noqa: BLE001 - whoever gave the order is told
+            reply = {"error": {"status": "failed", "reason": f"{type(error).__name__}: {error}"}}
         sys.stdout.write(json.dumps(reply) + "\n")
         sys.stdout.flush()
 
@@ -276,7 +278,7 @@ def _register() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve()
+        obey(Server)
     else:
         search(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
 elif "olive" in sys.modules:
