@@ -1,7 +1,7 @@
 """Run: python -m benchmarks.peers --model FOLDER --data FILE --ours BUNDLE --configuration JSON --peer-python PYTHON.
 
 What does another optimiser return in the same time, given the same model and goal? The peer is Microsoft Olive with
-ONNX Runtime, in an environment of its own (`benchmarks/peers_driver.py` names what it needs):
+ONNX Runtime, in an environment of its own; it needs some packages that it does not ask for, and an older pydantic:
 
     python3.11 -m venv PEER && PEER/bin/pip install torch==2.13.0 && PEER/bin/pip install olive-ai==0.13.0 \\
         onnxruntime==1.31.1 "pydantic<2.12" transformers==5.23.0 requests psutil tabulate
@@ -88,7 +88,7 @@ def prepare(options: argparse.Namespace) -> dict[str, list[int]]:
     data, config = load_data(options.data, "classification"), AutoConfig.from_pretrained(options.model)
     validation = data.split("validation").take(range(min(options.rows, len(data.split("validation")))))
     test = data.split("test").take(range(min(options.test_rows, len(data.split("test")))))
-    files = {"validation": validation, "test": test, "calibration": data.split("train").take(range(options.batch * 16))}
+    files = {"validation": validation, "test": test, "calibration": data.split("train").take(range(options.batch * 8))}
     for name, rows in files.items():
         _write(options, name, rows)
     _write(options, "timed", validation.take(range(options.batch * options.requests)))

@@ -23,8 +23,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Olive names none of these among its own requirements; without them it does not start, or a pass fails.
-NEEDED = ("olive-ai==0.13.0", "onnxruntime", "transformers==5.23.0", "requests", "psutil", "tabulate")
 METRICS = ("latency-p50", "accuracy-accuracy_score")
 
 
@@ -103,8 +101,9 @@ def _passes(threads: int) -> dict[str, Any]:
     return {
         "quantization": [
             {"type": "OnnxPeepholeOptimizer"},  # stays at fp32
-            {"type": "OnnxDynamicQuantization"},
-            {"type": "OnnxStaticQuantization", "data_config": "calibration"},
+            # Without its own preparation most static trials fail.
+            {"type": "OnnxDynamicQuantization", "quant_preprocess": True},
+            {"type": "OnnxStaticQuantization", "quant_preprocess": True, "data_config": "calibration"},
             {"type": "OnnxBlockWiseRtnQuantization"},
         ],
         "session": [{"type": "OrtSessionParamsTuning", "data_config": "timed", **session}],
