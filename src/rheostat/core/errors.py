@@ -9,6 +9,7 @@ __all__ = [
     "MeasurementError",
     "RheostatError",
     "SettingError",
+    "StudyError",
     "TrainingError",
     "UnsupportedModelError",
 ]
@@ -59,3 +60,7 @@ class CacheError(RheostatError, RuntimeError):
 
 class MeasurementError(RheostatError, RuntimeError):
     """Something cannot be measured here."""
+
+
+class StudyError(RheostatError):
+    """A study is missing, damaged, of another scenario or version, or in somebody else's hands."""

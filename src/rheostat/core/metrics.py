@@ -147,6 +147,8 @@ _KINDS = (
                "Peak while running, less what was resident before the first request."),
     MetricKind("compute_utilisation", "1", "higher", "compute utilisation",
                "Achieved floating-point operations a second over the machine's own measured peak (PCU)."),
+    MetricKind("processor_time_per_sample", "s", "lower", "processor time a sample",
+               "Processor time of the process, all its threads together, for a row."),
     MetricKind("processor_utilisation", "1", "neither", "processor in use",
                "Share of the machine's processor time that the process used, as the system counts it."),
     MetricKind("macs", "1", "lower", "counted MACs", "Multiply-accumulates of a request, counted."),
