@@ -35,7 +35,7 @@ from rheostat.measure.bench.process import MeasuredProcess
 from rheostat.measure.intervals import median_interval, wilson_interval
 from rheostat.measure.probes import machine
 from rheostat.measure.probes.probe import PeakResidentMemory
-from rheostat.techniques.registry import techniques
+from rheostat.search.parts import parts_of
 from rheostat.train.data import load_data
 
 DRIVER = Path(__file__).with_name("peers_driver.py")
@@ -122,16 +122,13 @@ def _search(options: argparse.Namespace) -> None:
 def _entrants(options: argparse.Namespace, found: Mapping[str, Any]) -> list[Entrant]:
     here = [sys.executable, "-m", "benchmarks.peers_ours"]
     there = [options.peer_python, "-I", str(DRIVER), "serve"]
-    made, left_out = runnable(options.configuration)
-    if left_out:
-        print(f"Not a knob or dial of the running model: {', '.join(left_out)}")
-    threads = int(options.configuration.get("threads", options.threads))
+    # The training lies in the bundle, and the rows of a request are the goal's.
+    parts = parts_of(options.configuration)
+    best = {**_ours(options.ours, {**parts.knobs, **parts.dials}, options), "threads": parts.threads or options.threads}
     load = {"rows": {name: str((options.work / f"{name}.json").resolve()) for name in ("timed", "validation", "test")}}
     entrants = [
         Entrant("plain", here, {**load, **_ours(options.model, {}, options)}, _disk(options.model)),
-        Entrant(
-            "rheostat", here, {**load, **_ours(options.ours, made, options), "threads": threads}, _disk(options.ours)
-        ),
+        Entrant("rheostat", here, {**load, **best}, _disk(options.ours)),
     ]
     converted = options.work / "converted" / "model_config.json"
     graphs = {"ONNX Runtime": json.loads(converted.read_text()) if converted.is_file() else None}
@@ -140,13 +137,6 @@ def _entrants(options: argparse.Namespace, found: Mapping[str, Any]) -> list[Ent
             order = {**load, "returned": graph, "threads": options.threads}
             entrants.append(Entrant(name, there, order, _disk(Path(graph["config"]["model_path"]))))
     return entrants
-
-
-def runnable(configuration: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return what of a configuration is put on a loaded model, and the names of the rest: training and deployment."""
-    known = {part.name for kind in techniques() for part in (*kind.knobs, *kind.dials)}
-    made = {name: value for name, value in configuration.items() if name in known}
-    return made, [name for name in configuration if name not in known]
 
 
 def _ours(folder: Path, configuration: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -15,15 +15,17 @@ import pytest
 from rheostat.core.errors import RheostatError
 from rheostat.core.knob import Value
 from rheostat.core.measurement import Measurement
+from rheostat.core.workload import Workload
 from rheostat.search.cluster import ClusterEvaluator, ClusterOptions
 from rheostat.search.evaluator import Evaluator, Request
+from rheostat.search.local import LocalEvaluator, LocalOptions
+from rheostat.search.sitting import SettingMethod
+from rheostat.search.trainings import GivenBundles
+from tests.saved import make_data
+from tests.search.conftest import saved_bundle
 
 pytestmark = pytest.mark.slow
 RECIPES = ("plain", "adjustable", "lora")
-
-
-def recipe(configuration: Mapping[str, Value]) -> Mapping[str, Value]:
-    return {"recipe": configuration["recipe"]}
 
 
 class Synthetic:
@@ -107,7 +109,7 @@ def second(cluster: Any) -> Iterator[Any]:
 
 def evaluator(cluster: Any, folder: Path, make: Any = None, **options: Any) -> ClusterEvaluator:
     made = make or (lambda: Synthetic(folder))
-    return ClusterEvaluator(made, recipe, folder, ClusterOptions(cluster.address, **options))
+    return ClusterEvaluator(made, folder, ClusterOptions(cluster.address, **options))
 
 
 def trained(folder: Path) -> list[str]:
@@ -221,3 +223,30 @@ def test_machines_that_are_busy_are_waited_for_and_told(cluster: Any, tmp_path: 
             evaluator(cluster, tmp_path, patience=1.0)
     finally:
         far.close()
+
+
+def test_bundles_are_judged_there_as_here(cluster: Any, second: Any, tmp_path: Path):
+    bundles = {name: tmp_path / name for name in ("plain", "uniform")}
+    for seed, folder in enumerate(bundles.values()):
+        saved_bundle(folder, seed)
+    data = make_data()
+    options = LocalOptions(Workload("classify", batch_size=4), SettingMethod(rounds=3, round_seconds=0.001), threads=1)
+    asked = [Request({"recipe": name, "tokens": share}) for name in bundles for share in (1.0, 0.5)]
+
+    def make() -> Evaluator:
+        return LocalEvaluator(GivenBundles(bundles), data, tmp_path / "far", options)
+
+    far = evaluator(cluster, tmp_path / "far", make)
+    try:
+        found = list(far.evaluate(asked))
+        assert far.bundle(asked[0].configuration) == bundles["plain"].resolve()
+    finally:
+        far.close()
+    with LocalEvaluator(GivenBundles(bundles), data, tmp_path / "near", options) as near:
+        expected = list(near.evaluate(asked))
+    assert [one.status for one in found] == ["ok"] * 4
+    assert judged(found) == judged(expected)
+
+
+def judged(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    return {str(one.configuration): (one.metrics["accuracy"].value, one.samples["right"]) for one in measurements}

@@ -17,8 +17,9 @@ from rheostat.core.measurement import Measurement
 from rheostat.search.cluster.nodes import connect, digests, nodes, ray, start_worker, unpack
 from rheostat.search.cluster.queue import Queue, Ticket, Training
 from rheostat.search.evaluator import Evaluator, Request
+from rheostat.search.parts import parts_of
 
-__all__ = ["ClusterEvaluator", "ClusterOptions"]
+__all__ = ["ClusterEvaluator", "ClusterOptions", "trained_part"]
 
 _ALIKE = ("cpu", "cores")
 _CLOSE_SECONDS = 10.0
@@ -52,6 +53,16 @@ class ClusterOptions:
                 raise SettingError(f"'{name}' is {least} or more.", given=value)
 
 
+def trained_part(configuration: Mapping[str, Value]) -> Mapping[str, Value]:
+    """Return the part of a configuration that is trained.
+
+    Example:
+        >>> trained_part({"recipe": "plain", "tokens": 0.5})
+        {'recipe': 'plain'}
+    """
+    return parts_of(configuration).training
+
+
 class ClusterEvaluator:
     """Lets every machine of a Ray cluster measure; see `rheostat.search.evaluator.Evaluator`.
 
@@ -65,9 +76,9 @@ class ClusterEvaluator:
 
     Args:
         make: Makes a worker's evaluator, on the worker's machine; what it holds is pickled.
-        training: The part of a configuration that is trained.
         folder: The study's folder; bundles that lie on another machine are copied into it.
         options: How the cluster is used.
+        training: The part of a configuration that is trained.
 
     Raises:
         RheostatError: If Ray is not installed, the cluster cannot be reached, or none of its machines is free.
@@ -77,9 +88,9 @@ class ClusterEvaluator:
     def __init__(
         self,
         make: Callable[[], Evaluator],
-        training: Training,
         folder: Path,
         options: ClusterOptions | None = None,
+        training: Training = trained_part,
     ) -> None:
         self._make, self._folder, self._options = make, folder, options or ClusterOptions()
         self._queue = Queue(training, shared=True, most_losses=self._options.most_losses)
