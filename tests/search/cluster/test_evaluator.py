@@ -12,17 +12,19 @@ from typing import Any
 
 import pytest
 
+from rheostat.bundle.store import BundleInfo, save_bundle
 from rheostat.core.errors import RheostatError
 from rheostat.core.knob import Value
 from rheostat.core.measurement import Measurement
 from rheostat.core.workload import Workload
+from rheostat.models.sources import load_model
 from rheostat.search.cluster import ClusterEvaluator, ClusterOptions
 from rheostat.search.evaluator import Evaluator, Request
 from rheostat.search.local import LocalEvaluator, LocalOptions
 from rheostat.search.sitting import SettingMethod
 from rheostat.search.trainings import GivenBundles
-from tests.saved import make_data
-from tests.search.conftest import saved_bundle
+from rheostat.techniques import TokenPruning
+from tests.saved import make_data, save_tiny
 
 pytestmark = pytest.mark.slow
 RECIPES = ("plain", "adjustable", "lora")
@@ -227,8 +229,10 @@ def test_machines_that_are_busy_are_waited_for_and_told(cluster: Any, tmp_path: 
 
 def test_bundles_are_judged_there_as_here(cluster: Any, second: Any, tmp_path: Path):
     bundles = {name: tmp_path / name for name in ("plain", "uniform")}
-    for seed, folder in enumerate(bundles.values()):
-        saved_bundle(folder, seed)
+    loaded = load_model(save_tiny(tmp_path / "model"), "classification", label_names=["a", "b"])
+    info = BundleInfo("classification", 32, ("a", "b"), "tiny")
+    for folder in bundles.values():
+        save_bundle(folder, loaded.model, loaded.tokenizer, TokenPruning(floor=2), info)
     data = make_data()
     options = LocalOptions(Workload("classify", batch_size=4), SettingMethod(rounds=3, round_seconds=0.001), threads=1)
     asked = [Request({"recipe": name, "tokens": share}) for name in bundles for share in (1.0, 0.5)]
