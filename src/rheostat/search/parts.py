@@ -21,6 +21,9 @@ THREADS: Final = "threads"
 TRAINING: Final = (RECIPE, ADAPTER, "rank", "alpha", "dropout", "share", "mask", "blocks", "epochs", "learning_rate")
 """Axes of a training: the recipe, the kind of what is trained and its settings, and settings of the fine-tuning."""
 
+_AS_IT_IS: Final = "none"
+_OTHER_NAMES: Final = {"last_blocks": "blocks"}
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -59,7 +62,7 @@ def parts_of(configuration: Mapping[str, Value]) -> Parts:
     kinds = techniques()
     dials = {dial.name: dial for kind in kinds for dial in kind.dials}
     knobs = {knob.name: knob for kind in kinds for knob in kind.knobs}
-    known = {*TRAINING, *dials, *knobs, BATCH, THREADS}
+    known = {*TRAINING, *_OTHER_NAMES, *dials, *knobs, BATCH, THREADS}
     found = Parts(batch=_count(configuration, BATCH), threads=_count(configuration, THREADS))
     for name, value in configuration.items():
         if name not in known:
@@ -68,8 +71,10 @@ def parts_of(configuration: Mapping[str, Value]) -> Parts:
                 given=repr(name),
                 mend=suggest(name, known),
             )
-        if name in TRAINING:
-            found.training[name] = value
+        if name == RECIPE and value == _AS_IT_IS:
+            continue
+        if name in TRAINING or name in _OTHER_NAMES:
+            found.training[_OTHER_NAMES.get(name, name)] = value
         elif name in dials:
             found.dials[name] = dials[name].check(value)
         elif name in knobs:
