@@ -66,11 +66,11 @@ def test_settings_take_turns_in_one_process(classifier: Path, tmp_path: Path, th
     assert sum(plain["tokens"]) == sum(small["tokens"])
     assert sum(small["macs"]) < 0.6 * sum(plain["macs"])
     assert small["threads"] == threads + 1
-    reply = bench.turn({"name": "small", "requests": 4, "passes": 3})
+    reply = bench.turn({"name": "small", "short": False, "passes": 3})
     assert [len(requests) for requests in reply["passes"]] == [4, 4, 4]
     assert handle.settings == {"tokens": 0.5, "depth": 2.0}
     assert torch.get_num_threads() == threads + 1
-    assert len(bench.turn({"name": "plain", "requests": 1, "passes": 1})["passes"][0]) == 1
+    assert len(bench.turn({"name": "plain", "short": True, "passes": 1})["passes"][0]) == 1
     assert handle.settings == handle.neutral()
     assert torch.get_num_threads() == threads
     assert reply["touched"][0] == 1
@@ -97,7 +97,7 @@ def test_language_models(tmp_path: Path) -> None:
     told = prepared(bench, "setting", dials={"tokens": 0.5}, batch=1, requests=2)
     assert told["cache"] > 0
     assert {"latency", "ttft", "tpot"} == set(
-        bench.turn({"name": "setting", "requests": 1, "passes": 1})["passes"][0][0]
+        bench.turn({"name": "setting", "short": False, "passes": 1})["passes"][0][0]
     )
     answers = bench.judge({"dials": {"tokens": 0.5}, "rows": str(file), "count": 3, "batch": 2})["answers"]
     assert len(answers["losses"]) == 3
