@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rheostat.bundle import load
 from rheostat.core.workload import Workload
+from rheostat.measure.bench.session import Texts
 from rheostat.search.evaluator import Request
 from rheostat.search.local import LocalOptions, local_evaluator
-from rheostat.search.sitting import SettingMethod
+from rheostat.search.sitting import Setting, SettingMethod, Sitting
 from rheostat.search.trainings import TrainingOptions
 from tests.saved import make_data, save_tiny
 
@@ -43,6 +46,21 @@ def test_a_model_is_trained_once_and_turned_many_times(tmp_path: Path) -> None:
         assert all(one.metrics[name].value is not None for one in found), name
     # The plain model at the reference's own setting: about as fast as itself, however busy the machine is.
     assert 0.1 < (found[1].metrics["speedup"].value or 0.0) < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks are read from /proc")
+def test_a_peak_is_that_of_the_setting(tmp_path: Path) -> None:
+    source = save_tiny(tmp_path)
+    work = Workload("classify", prompt_tokens=128)
+    sitting = Sitting(str(source), {"tokens": 1.0}, work, Texts(classes=2), replace(METHOD, rows=1))
+    try:
+        large, small = (sitting.prepare("setting", Setting({}, batch, 1)) for batch in (900, 1))
+    finally:
+        sitting.close()
+    used = large["peak"] - large["resident"]
+    assert used > 30 << 20
+    # What the large one left to the allocator, which keeps what is below 32 MiB, does not count.
+    assert small["peak"] < large["peak"] - 0.8 * used
 
 
 def test_a_language_model_as_it_is(tmp_path: Path) -> None:
