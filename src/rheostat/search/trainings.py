@@ -198,7 +198,7 @@ class LocalTrainings:
             return 0.0
         minutes = self._options.settings.get("max_minutes")
         if minutes is not None:
-            return 60.0 * minutes * fidelity + _OVERHEAD_SECONDS
+            return 60.0 * float(minutes) * fidelity + _OVERHEAD_SECONDS
         seen = [told["seconds"] / told["fidelity"] for told in self._told() if told["status"] == "ok"]
         return fidelity * (fmean(seen) if seen else _GUESSED_SECONDS)
 
@@ -230,7 +230,8 @@ class LocalTrainings:
             "data": str(self._texts()),
             "out": str(place),
             "training": dict(training),
-            "more": self._options.share(fidelity, len(self._data.splits.get("train", ()))),
+            # How often checkpoints are written does not change what is learnt.
+            "more": {"save_minutes": 2.0, **self._options.share(fidelity, len(self._data.splits.get("train", ())))},
         }
         about = {"training": dict(training), "fidelity": fidelity}
         start = time.monotonic()
