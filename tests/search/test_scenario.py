@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -237,6 +238,18 @@ def test_a_scenario_is_frozen() -> None:
 
 def test_the_schema_in_the_docs_is_up_to_date() -> None:
     assert json.loads(SCHEMA.read_text(encoding="utf-8")) == Scenario.schema()
+
+
+def test_the_schema_takes_what_is_read(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = Scenario.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    short = {"model": "m", "data": "d", "workload": "classify", "space": {"cache": False, "tokens": [1, 0.5]}}
+    for document in (read(tmp_path, WHOLE).to_json(), yaml.safe_load(WHOLE), short):
+        jsonschema.validate(document, schema)
+        Scenario.from_json(document)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**short, "buget": 3}, schema)
 
 
 if __name__ == "__main__":

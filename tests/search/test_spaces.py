@@ -102,6 +102,13 @@ def test_the_size_is_the_number_of_configurations() -> None:
     assert len({space.key(one) for one in space.configurations()}) == space.size
 
 
+def test_only_conflicts_that_can_happen_are_declared() -> None:
+    space = made(overrides={"backend": ("auto", "torch-int-mm"), "precision": ("fp32", "int8")})
+
+    assert made().conflicts == ()
+    assert [each.parts for each in space.conflicts] == [(("precision", ("fp32",)), ("backend", ("torch-int-mm",)))]
+
+
 @pytest.mark.parametrize(
     ("facts", "options", "name", "value", "said"),
     [

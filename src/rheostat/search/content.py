@@ -41,6 +41,8 @@ def model_digest(source: str) -> str:
     for name in _MANIFESTS:
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
+    if folder.is_file():
+        digest.update(repr(folder.stat().st_size).encode())
     if folder.is_dir():
         sizes = sorted((file.name, file.stat().st_size) for file in folder.glob("*.safetensors"))
         digest.update(repr(sizes).encode())

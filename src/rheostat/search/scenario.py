@@ -12,15 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from rheostat.core.errors import SettingError
 from rheostat.core.goals import Goals, Objective
-from rheostat.core.metrics import METRICS
 from rheostat.core.prices import PriceTable
 from rheostat.core.text import Task
 from rheostat.core.workload import Workload, WorkloadName
-from rheostat.search.catalogue import catalogue
 from rheostat.search.content import content_digest, model_digest
 from rheostat.search.fields import ColumnNames, Limits, Objectives, Overrides, Seconds, Whole, metrics_by_path
 from rheostat.search.places import Places, read_yaml
 from rheostat.search.problems import AtError, readable
+from rheostat.search.schema import completed
 
 __all__ = ["DataSource", "Measuring", "Scenario", "Training", "Work", "read_scenario"]
 
@@ -207,15 +206,7 @@ class Scenario(_Part):
     @classmethod
     def schema(cls) -> dict[str, Any]:  # type: ignore[override]
         """Return the JSON schema of a scenario file."""
-        found = cls.model_json_schema()
-        found["title"], found["$schema"] = "rheostat scenario", "https://json-schema.org/draft/2020-12/schema"
-        values = {"anyOf": [{"type": ["string", "number", "boolean"]}, {"type": "array", "minItems": 1}]}
-        axes = {name: {**values, "description": source.what} for name, source in catalogue().items()}
-        found["properties"]["space"].update(type="object", properties=axes)
-        metrics = {"type": "string", "examples": list(METRICS)}
-        found["properties"]["objectives"]["items"] = metrics
-        found["properties"]["data"] = {"anyOf": [{"type": "string"}, found["properties"]["data"]]}
-        return found
+        return completed(cls.model_json_schema())
 
     @property
     def budget_seconds(self) -> float:

@@ -138,7 +138,7 @@ class _Making:
         default = neutral
         if neutral not in values:
             default = values[0]
-            text = f"left out by the scenario: the baseline has {default} instead, and relative limits refer to that"
+            text = f"left out by the scenario: where the axis counts, the baseline has {default} instead"
             self.exclusions.append(Exclusion(name, neutral, text))
         ordered = not isinstance(values[0], str)
         values = tuple(sorted(values)) if ordered else values
