@@ -6,14 +6,16 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from rheostat.core.goals import Goals, Objective
 from rheostat.core.knob import Value
 from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.space import Axis, Space
 from rheostat.search.recorded import QUALITY, TRAINING, RecordedSpace, Row, hex_of
 
 OBJECTIVES = ("accuracy", "latency_p50", "memory_peak_host", "energy_per_sample")
+GOALS = Goals(tuple(Objective(name) for name in OBJECTIVES))
 ROWS = 400
 
 RECIPES = {"plain": (0.875, 0.30, 0.30), "uniform": (0.866, 0.09, 0.25), "sandwich": (0.871, 0.12, 0.10)}
@@ -97,11 +99,33 @@ def _costs(one: Mapping[str, Value], drawn: Mapping[str, float]) -> tuple[float,
 
 def _row(one: dict[str, Value], costs: tuple[float, ...], bits: list[bool], spread: tuple[random.Random, float]) -> Row:
     source, noise = spread
-    shaky = [cost * math.exp(source.gauss(0, part)) for cost, part in zip(costs, (noise, noise / 5, noise), strict=True)]
+    shaky = [
+        cost * math.exp(source.gauss(0, part)) for cost, part in zip(costs, (noise, noise / 5, noise), strict=True)
+    ]
     metrics = {"accuracy": Metric(sum(bits) / ROWS, "1")}
     for name, value in zip(OBJECTIVES[1:], shaky, strict=True):
         metrics[name] = Metric(value, metric_kind(name).unit, value * (1 - 2 * noise), value * (1 + 2 * noise))
     return Row(one, metrics, seconds=5.0 + ROWS * costs[0] / float(one["batch"]))
+
+
+def rough_costs(space: Space, goals: Goals) -> Callable[[Mapping[str, Value]], dict[int, float]] | None:
+    """Return a cost model by rule of thumb, not fitted to anything; None for a space that it knows nothing of.
+
+    A quarter of the work of a block is there for every token, dropped or not; int8 halves time, and the bytes of
+    weights; threads share the work; an active thread takes half as much power as the rest of the machine.
+    """
+    if not {"tokens", "depth", "precision", "batch", "threads"} <= {axis.name for axis in space.axes}:
+        return None
+    names = [objective.metric for objective in goals.objectives]
+
+    def predict(one: Mapping[str, Value]) -> dict[int, float]:
+        batch, threads, tokens = float(one["batch"]), float(one["threads"]), float(one["tokens"])
+        small = 0.5 if one["precision"] == "int8" else 1.0
+        work = (0.25 + 0.75 * tokens) * float(one["depth"]) * small / threads
+        kinds = {"latency": batch * work, "memory": 100 * small + 5 * batch * tokens, "energy": work * (2 + threads)}
+        return {at: kinds[kind] for at, name in enumerate(names) if (kind := name.partition("_")[0]) in kinds}
+
+    return predict
 
 
 def synthetic(seed: int = 0) -> RecordedSpace:

@@ -56,7 +56,6 @@ class Axis:
                 mend=f"It tries {', '.join(map(str, self.values))}.",
             )
 
-
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
         plain = {name: getattr(self, name) for name in ("name", "stage", "default", "what", "ordered")}
@@ -90,7 +89,6 @@ class Conflict:
     def holds(self, configuration: Mapping[str, Value]) -> bool:
         """Whether it excludes a configuration."""
         return _meets(self.parts, configuration)
-
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""

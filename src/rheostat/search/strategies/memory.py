@@ -69,7 +69,9 @@ class Memory:
             if outcome.fidelity >= 1.0 or outcome.values is None:
                 self._see(configuration)
             self.outcomes.append(
-                Outcome(configuration, outcome.values, outcome.excess, outcome.fidelity, outcome.intervals, outcome.margins)
+                Outcome(
+                    configuration, outcome.values, outcome.excess, outcome.fidelity, outcome.intervals, outcome.margins
+                )
             )
 
     def guess(self) -> dict[str, Value] | None:

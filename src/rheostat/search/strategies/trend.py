@@ -36,7 +36,7 @@ class Points:
     codes: Codes
     predicted: Floats | None = None
 
-    def __getitem__(self, chosen: object) -> Points:
+    def __getitem__(self, chosen: Codes) -> Points:
         """Return some of the points."""
         return Points(self.codes[chosen], None if self.predicted is None else self.predicted[chosen])
 
@@ -153,9 +153,7 @@ def fit_trends(
     return sorted(((weight / total, trend) for weight, trend in weighed), key=lambda one: -one[0])
 
 
-def _fits(
-    kernel: Kernel, points: Points, values: Floats, noises: Floats, centre: float
-) -> list[tuple[float, Trend]]:
+def _fits(kernel: Kernel, points: Points, values: Floats, noises: Floats, centre: float) -> list[tuple[float, Trend]]:
     root = np.sqrt(noises)
     # One decomposition serves every noise; the scale has a closed form.
     sizes, turned = np.linalg.eigh(kernel.between(points, points) / np.outer(root, root))
