@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchmarks.search_spaces import rough_costs
 from rheostat.core.errors import SettingError
@@ -48,7 +48,7 @@ class Variant:
     name: str
     strategy: str = OURS
     hints: tuple[str, ...] = ("guesses", "depends", "predict")
-    settings: Settings = Settings()
+    settings: Settings = field(default_factory=Settings)
     width: int = WIDTH
     low: float = 1.0
     free_dials: bool = True
