@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from rheostat.core.extras import require
 from rheostat.core.knob import Value
 from rheostat.core.pareto import front
 from rheostat.core.space import Space
@@ -70,6 +71,9 @@ class SurrogateStrategy:
         self._costs = Costs(self._codec, hints)
         self._objectives, self._seed, self._hints = objectives, seed, hints
         self._settings = settings or Settings()
+        if self._settings.boosted:
+            # Better now than after the first measurements.
+            require("sklearn", extra="search")
         self._source = np.random.default_rng(seed)
         self._starts = list(starts(space))
         self._pending: dict[str, dict[str, Value]] = {}
