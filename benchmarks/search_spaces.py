@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 from collections.abc import Callable, Mapping
@@ -12,7 +11,7 @@ from rheostat.core.goals import Goals, Objective
 from rheostat.core.knob import Value
 from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.space import Axis, Space
-from rheostat.search.recorded import QUALITY, TRAINING, RecordedSpace, Row, hex_of
+from rheostat.search.recorded import RecordedSpace, Row, hex_of, quality_key, training_key
 
 OBJECTIVES = ("accuracy", "latency_p50", "memory_peak_host", "energy_per_sample")
 GOALS = Goals(tuple(Objective(name) for name in OBJECTIVES))
@@ -53,12 +52,12 @@ def stand_in(seed: int = 0, noise: float = 0.02) -> RecordedSpace:
     shapes = {name: tuple(part * source.uniform(0.8, 1.2) for part in parts[1:]) for name, parts in RECIPES.items()}
     right = {}
     for configuration in space.configurations():
-        key = json.dumps(space.part(configuration, QUALITY))
+        key = quality_key(space, configuration)
         if key not in right:
             right[key] = _bits(_accuracy(configuration, shapes, drawn), source)
-    rows = tuple(_row(one, _costs(one, drawn), right[json.dumps(space.part(one, QUALITY))], (source, noise))
+    rows = tuple(_row(one, _costs(one, drawn), right[quality_key(space, one)], (source, noise))
                  for one in space.configurations())  # fmt: skip
-    trainings = {json.dumps(space.part({"recipe": name}, TRAINING)): {"seconds": 600.0} for name in RECIPES}
+    trainings = {training_key(space, {"recipe": name}): {"seconds": 600.0} for name in RECIPES}
     texts = {key: hex_of(bits) for key, bits in right.items()}
     return RecordedSpace(space, rows, {"made": "by formula"}, {"rows": ROWS}, texts, trainings)
 
