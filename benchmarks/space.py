@@ -23,18 +23,19 @@ from benchmarks.common import RESULTS, commit
 from rheostat.core.errors import SettingError
 from rheostat.core.files import sha256_of, write_atomically
 from rheostat.core.knob import Value
-from rheostat.core.space import Axis, Space
+from rheostat.core.space import Axis, Space, Stage
 from rheostat.core.trial import Trial
 from rheostat.core.workload import Workload
 from rheostat.search.evaluator import Request
 from rheostat.search.local import LocalEvaluator, LocalOptions
-from rheostat.search.parts import parts_of
 from rheostat.search.sitting import SettingMethod
 from rheostat.search.study import Study
 from rheostat.search.trainings import GivenBundles
 from rheostat.train.data import load_data
 
 VERSION = 1
+TRAINED: tuple[Stage, ...] = ("architecture", "finetuning")
+JUDGED: tuple[Stage, ...] = (*TRAINED, "inference")
 METRICS = (
     "accuracy",
     "latency_p50",
@@ -62,7 +63,10 @@ def measure(args: argparse.Namespace) -> None:
         with evaluator:
             _finish(study, evaluator, space)
         content = recorded(space, study.trials(), _bundles(args))
-    write_atomically(args.out, json.dumps(content, indent=1) + "\n")
+    # One row a line, so that differences can be read.
+    rows = ",\n".join(json.dumps(row) for row in content["rows"])
+    rest = json.dumps({name: part for name, part in content.items() if name != "rows"})
+    write_atomically(args.out, f'{rest[:-1]}, "rows": [\n{rows}\n]}}\n')
     failed = sum(row["status"] != "ok" for row in content["rows"])
     print(f"Written: {args.out} ({len(content['rows'])} configurations, {failed} failed)")
 
@@ -93,26 +97,29 @@ def recorded(space: Space, trials: Sequence[Trial], bundles: Mapping[str, Path])
         trials: All of it.
         bundles: The bundle of each recipe.
     """
-    first = trials[0].measurement
     right: dict[str, str] = {}
     for trial in trials:
         if bits := trial.measurement.samples.get("right"):
-            right.setdefault(judged_key(trial.configuration), to_hex(bits))
+            right.setdefault(part_key(space, trial.configuration, JUDGED), to_hex(bits))
+    first = next((trial.measurement for trial in trials if trial.ok), trials[0].measurement)
     return {
         "version": VERSION,
         "commit": commit(),
         "axes": _axes(space),
         "machine": first.machine,
-        "workload": {**first.workload, "judged": len(first.samples.get("right", ()))},
+        "workload": {**first.workload, "rows": len(first.samples.get("right", ()))},
+        "sources": {name: [one.provenance, one.source] for name, one in first.metrics.items() if name in METRICS},
         "rows": [_row(trial) for trial in trials],
         "right": right,
-        "trainings": {recipe: _training(folder) for recipe, folder in bundles.items()},
+        "trainings": {
+            part_key(space, {"recipe": recipe}, TRAINED): _training(folder) for recipe, folder in bundles.items()
+        },
     }
 
 
-def judged_key(configuration: Mapping[str, Value]) -> str:
-    """Return the part of a configuration that quality depends on, as JSON with sorted names."""
-    return json.dumps(parts_of(configuration).judged, sort_keys=True)
+def part_key(space: Space, configuration: Mapping[str, Value], stages: Sequence[Stage]) -> str:
+    """Return what a configuration says of some stages as JSON, in the order of the space."""
+    return json.dumps(space.part(space.canonical(configuration), stages))
 
 
 def to_hex(bits: Sequence[int]) -> str:
@@ -166,11 +173,10 @@ def _axes(space: Space) -> list[dict[str, Any]]:
 
 def _training(folder: Path) -> dict[str, Any]:
     training = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))["training"]
-    kept = ("steps", "stopped_by", "settings", "seconds_since_start_or_resume")
     return {
         "bundle": folder.name,
-        "seconds": training.get("seconds_since_start_or_resume"),
-        **{name: training[name] for name in kept[:3] if name in training},
+        "seconds": training.get("seconds_since_start_or_resume", 0.0),
+        **{name: training[name] for name in ("steps", "stopped_by", "settings") if name in training},
     }
 
 
@@ -179,11 +185,11 @@ def _options(args: argparse.Namespace) -> LocalOptions:
         "classify", batch_size=args.batches[-1], max_length=args.max_length, quality_rows=args.quality_rows
     )
     method = SettingMethod(rounds=args.rounds, rows=args.rows)
-    return LocalOptions(workload, method, args.split, threads=args.threads[-1])
+    return LocalOptions(workload, method, args.split, args.threads[-1], args.watts)
 
 
 def _digest(args: argparse.Namespace, space: Space) -> str:
-    facts = [_axes(space), args.rounds, args.rows, args.quality_rows, args.max_length, args.split]
+    facts = [_axes(space), args.rounds, args.rows, args.quality_rows, args.max_length, args.split, args.watts]
     weights = [sha256_of(folder / "bundle.json") for folder in _bundles(args).values()]
     return json.dumps([facts, weights, sha256_of(args.data)])
 
@@ -215,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--split", default="validation")
     found.add_argument("--quality-rows", type=int, default=1000, help="rows that quality is judged on, at most")
     found.add_argument("--max-length", type=int, default=256, help="tokens of a text")
+    found.add_argument("--watts", type=float, default=4.0, help="of a busy core, where nothing measures energy")
     found.add_argument("--rounds", type=int, default=4)
     found.add_argument("--rows", type=int, default=16, help="rows of a turn")
     return found

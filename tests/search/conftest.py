@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from rheostat.core.text import TextData
-from rheostat.search import local, sitting, trainings
+from rheostat.search import sitting, trainings
+from rheostat.search.instruments import Instruments
 from tests.saved import make_data
 from tests.search import played
 
@@ -23,8 +24,8 @@ def as_played(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few lines of Python play the worker; and no instrument is looked for."""
     monkeypatch.setattr(sitting, "COMMAND", COMMAND)
     monkeypatch.setattr(trainings, "COMMAND", COMMAND)
-    tools = local._Instruments(None, None, "no counter", False, 1e9)
-    monkeypatch.setattr(local._Instruments, "of", lambda device: tools)
+    tools = Instruments(None, None, "no counter", False, 1e9)
+    monkeypatch.setattr(Instruments, "of", lambda device: tools)
 
 
 @pytest.fixture

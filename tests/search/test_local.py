@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,13 @@ def test_what_is_measured(tmp_path: Path, data: TextData) -> None:
     assert plain.metrics["energy_per_sample"].source == "no counter"
     assert plain.metrics["energy_per_sample"].provenance == "unavailable"
     assert small.conditions["torch_threads"] == 1
+    with LocalEvaluator(
+        GivenBundles({"plain": tmp_path / "plain"}), data, tmp_path, replace(OPTIONS, watts_per_core=4.0)
+    ) as ours:
+        (guessed,) = ours.evaluate([request()])
+    energy = guessed.metrics["energy_per_sample"]
+    assert (energy.value, energy.provenance) == (pytest.approx(4 * 0.02 / 8), "estimated")
+    assert energy.source == "processor time x 4 W a core"
     assert len({one.key for one in (plain, pruned, small)}) == 3
 
 

@@ -83,12 +83,23 @@ def test_nothing_is_there_twice(tmp_path: Path) -> None:
         assert study.claim() == []
 
 
+def test_what_this_process_left_behind_waits_again(tmp_path: Path) -> None:
+    with Study.open(tmp_path, "digest") as study:
+        study.add(requests(0.1, 0.2))
+        study.claim(1)
+        assert study.requeue() == 0
+    with Study.open(tmp_path, "digest") as study:
+        assert study.counts() == {"PENDING": 2, "RUNNING": 0, "DONE": 0}
+
+
 def test_what_was_never_begun_can_be_taken_out(tmp_path: Path) -> None:
     with Study.open(tmp_path, "digest") as study:
         study.add(requests(0.1, 0.2))
         study.claim(1)
         study.forget([0, 1])
         assert study.counts() == {"PENDING": 0, "RUNNING": 1, "DONE": 0}
+        study.release([0])
+        assert study.counts() == {"PENDING": 1, "RUNNING": 0, "DONE": 0}
 
 
 def test_notes(tmp_path: Path) -> None:

@@ -23,21 +23,18 @@ from rheostat.measure.bench.results import Surroundings, metrics_of
 from rheostat.measure.bench.session import Found, Texts
 from rheostat.measure.probes import machine
 from rheostat.measure.probes.conditions import ConditionsWatch
-from rheostat.measure.probes.energy import energy_meter, idle_power
-from rheostat.measure.probes.meter import EnergyMeter
-from rheostat.measure.probes.peak import machine_peak
-from rheostat.measure.probes.probe import Unavailable
 from rheostat.search.evaluator import Request
+from rheostat.search.instruments import Clock, Instruments
 from rheostat.search.parts import Parts, parts_of
+from rheostat.search.processor import estimated_energy, processor_metrics
 from rheostat.search.qualities import Judged, Qualities
 from rheostat.search.seats import Seats
-from rheostat.search.sitting import Setting, SettingMethod, Sitting, measured
+from rheostat.search.sitting import Setting, SettingMethod, Sitting, Taken, measured
 from rheostat.search.trainings import LocalTrainings, Source, TrainingOptions, Trainings
 
 __all__ = ["LocalEvaluator", "LocalOptions", "local_evaluator"]
 
 _MEMORY_SHARE: Final = 0.9
-_IDLE_SECONDS: Final = 2.0
 _GUESSED: Final = {"load": 5.0, "judge": 20.0, "measure": 4.0}
 
 
@@ -52,12 +49,15 @@ class LocalOptions:
         split: The split that requests are made of and quality is judged on. Choose nothing on the test split.
         threads: Threads of torch of a configuration without ``threads``, and of the reference; None for torch's own
             choice.
+        watts_per_core: Estimates energy where this machine has nothing that measures it: processor time times so many
+            watts. None leaves it unavailable there.
     """
 
     workload: Workload = field(default_factory=lambda: Workload("classify"))
     method: SettingMethod = field(default_factory=SettingMethod)
     split: str = "validation"
     threads: int | None = None
+    watts_per_core: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,11 @@ class LocalEvaluator:
             raise MeasurementError("A search measures what runs a model.", given="the workload train")
         self._data = Data(data, chosen.split)
         check_data(self._workload, self._data)
+        self._digest = digest(self._data)
         self._facts = machine(chosen.method.device)
         limit = chosen.method.memory_limit or int(_MEMORY_SHARE * (self._facts["memory_bytes"] or 0)) or None
         self._method, self._threads = replace(chosen.method, memory_limit=limit), chosen.threads
+        self._watts = chosen.watts_per_core
         self._qualities = Qualities(folder / "quality", self._data, self._workload)
         names = data.label_names
         texts = Texts(self._qualities.question(1.0)[0], None, None if names is None else len(names))
@@ -114,7 +116,7 @@ class LocalEvaluator:
         self._models: dict[str, Model] = {}
         self._failed: dict[str, WorkError] = {}
         self._seen: dict[str, list[float]] = {name: [] for name in _GUESSED}
-        self._tools: _Instruments | None = None
+        self._tools: Instruments | None = None
 
     def __enter__(self) -> LocalEvaluator:
         return self
@@ -195,7 +197,7 @@ class LocalEvaluator:
 
     def _one(self, task: _Task, source: Source) -> Measurement:
         model, start = self._model(source.place), time.monotonic()
-        clock = _Clock(training=source.seconds)
+        clock = Clock(training=source.seconds)
         try:
             if shortage := model.shortage(self._method.memory_limit):
                 raise WorkError("out-of-memory", shortage)
@@ -206,7 +208,7 @@ class LocalEvaluator:
             self._seats.drop()
             return self._record(task, model.facts, failure, seconds=source.seconds + time.monotonic() - start)
 
-    def _seated(self, task: _Task, source: Source, model: Model, clock: _Clock) -> Sitting:
+    def _seated(self, task: _Task, source: Source, model: Model, clock: Clock) -> Sitting:
         key = f"load {task.group}"
         self._refuse(key)
         if self._seats.is_loaded(task.parts.knobs, source.place, task.parts.dials):
@@ -225,7 +227,7 @@ class LocalEvaluator:
         self._seen["load"].append(clock.loading)
         return sitting
 
-    def _judged(self, task: _Task, model: Model, sitting: Sitting, clock: _Clock) -> Judged:
+    def _judged(self, task: _Task, model: Model, sitting: Sitting, clock: Clock) -> Judged:
         if not model.trained and self._workload.name == "classify":
             return Judged({}, {})
         found = self._known(task, model)
@@ -248,15 +250,16 @@ class LocalEvaluator:
         self._seen["judge"].append(clock.judging / fidelity)
         return found
 
-    def _measured(self, task: _Task, model: Model, sitting: Sitting, judged: Judged, clock: _Clock) -> Measurement:
+    def _measured(self, task: _Task, model: Model, sitting: Sitting, judged: Judged, clock: Clock) -> Measurement:
         before = time.monotonic()
         if self._tools is None:
-            self._tools = _Instruments.of(self._method.device)
+            self._tools = Instruments.of(self._method.device)
         parts = task.parts
         setting = Setting(parts.dials, parts.batch or self._workload.rows, parts.threads or self._threads)
         reference = self._seats.reference(sitting, model.blocks)
         with ConditionsWatch([one.pid for one in {sitting, reference.sitting if reference else sitting}]) as watch:
-            found = measured(sitting, setting, reference, self._method, self._tools.meter)
+            taken = measured(sitting, setting, reference, self._method, self._tools.meter)
+        found = taken.found
         clock.measuring = time.monotonic() - before
         self._seen["measure"].append(clock.measuring)
         conditions = {
@@ -270,17 +273,22 @@ class LocalEvaluator:
             "report": found.described["report"],
         }
         warning = watch.conditions.warning
-        return Measurement(
-            *self._about(task, model.facts),
-            "ok",
-            metrics={**self._metrics(found, model), **judged.metrics},
-            samples={"latency": _latencies(found), "ratio": list(found.ratios), **judged.samples},
+        return replace(
+            self._blank(task, model.facts),
+            status="ok",
+            metrics={**self._metrics(taken, model), **judged.metrics},
+            samples={
+                "latency": _latencies(found),
+                "ratio": list(found.ratios),
+                "processor": taken.processor,
+                **judged.samples,
+            },
             conditions=conditions,
             notes=(warning,) if warning else (),
         )
 
-    def _metrics(self, found: Found, model: Model) -> dict[str, Metric]:
-        tools = self._tools or _Instruments.of(self._method.device)
+    def _metrics(self, taken: Taken, model: Model) -> dict[str, Metric]:
+        tools = self._tools or Instruments.of(self._method.device)
         around = Surroundings(
             plain=None,
             plain_reason=self._seats.reason,
@@ -291,9 +299,9 @@ class LocalEvaluator:
             energy_reason=tools.energy_reason,
             energy_estimated=tools.energy_estimated,
         )
-        metrics = metrics_of([found], around)
-        rows = sum(found.described["rows"]) * sum(map(len, found.turns))
-        metrics["processor_time_per_sample"] = Metric(found.busy_seconds / rows, "s", source="process clock")
+        metrics = {**metrics_of([taken.found], around), **processor_metrics(taken.processor)}
+        if tools.meter is None and self._watts is not None:
+            metrics.update(estimated_energy(taken.processor, self._watts))
         # Compression is of one model against another one, which is not loaded here.
         return {name: metric for name, metric in metrics.items() if not name.startswith("compression")}
 
@@ -314,16 +322,16 @@ class LocalEvaluator:
             raise WorkError(self._failed[key].status, self._failed[key].reason)
 
     def _record(self, task: _Task, facts: Mapping[str, Any], failure: WorkError, seconds: float = 0.0) -> Measurement:
-        about = self._about(task, facts)
-        return Measurement(*about, failure.status, reason=failure.reason, conditions={"seconds": seconds})
+        blank = self._blank(task, facts)
+        return replace(blank, status=failure.status, reason=failure.reason, conditions={"seconds": seconds})
 
-    def _about(self, task: _Task, facts: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    def _blank(self, task: _Task, facts: Mapping[str, Any]) -> Measurement:
         batch = task.parts.batch or self._workload.rows
         requests = max(1, self._method.rows // batch)
         workload = replace(self._workload, batch_size=batch, requests=requests).to_json()
-        rows = {"split": self._data.split, "rows": len(self._data.rows), "sha256": digest(self._data)}
+        rows = {"split": self._data.split, "rows": len(self._data.rows), "sha256": self._digest}
         described = {**workload, "fidelity": task.request.fidelity, "data": rows}
-        return dict(facts), dict(task.request.configuration), described, self._facts
+        return Measurement(dict(facts), dict(task.request.configuration), described, self._facts, "failed")
 
 
 def local_evaluator(
@@ -347,38 +355,6 @@ def local_evaluator(
     """
     trainings = LocalTrainings(model, data, folder / "trainings", training)
     return LocalEvaluator(trainings, data, folder, options)
-
-
-@dataclass(slots=True)
-class _Clock:
-    """What a measurement took, in seconds."""
-
-    training: float = 0.0
-    loading: float = 0.0
-    judging: float = 0.0
-    measuring: float = 0.0
-
-    def to_json(self) -> dict[str, float]:
-        parts = {name: getattr(self, name) for name in _Clock.__slots__}
-        return {"seconds": sum(parts.values()), **{f"{name}_seconds": value for name, value in parts.items()}}
-
-
-@dataclass(frozen=True, slots=True)
-class _Instruments:
-    """What is read beside the clock."""
-
-    meter: EnergyMeter | None
-    idle_watts: float | None
-    energy_reason: str
-    energy_estimated: bool
-    peak: float
-
-    @classmethod
-    def of(cls, device: str) -> _Instruments:
-        meter, peak = energy_meter(device), machine_peak(device).flops
-        if isinstance(meter, Unavailable):
-            return cls(None, None, meter.reason, False, peak)
-        return cls(meter, idle_power(meter, _IDLE_SECONDS), "", meter.provenance == "estimated", peak)
 
 
 def _together(tasks: Sequence[_Task]) -> list[_Task]:

@@ -60,7 +60,7 @@ class Seats:
         if fitting is None or fitting is not self._now:
             self.leave()
             worn = self._worn(knobs, dials, blocks)
-            self._now = fitting or Sitting(source, worn, self._workload, self._texts, self._method)
+            self._now = fitting or self._loaded(source, worn)
         self._now.grant()
         return self._now
 
@@ -119,6 +119,14 @@ class Seats:
             if worn == dict(knobs) and set(dials) <= set(sitting.knobs):
                 return sitting
         return None
+
+    def _loaded(self, source: str, knobs: Mapping[str, Any]) -> Sitting:
+        sitting = Sitting(source, knobs, self._workload, self._texts, self._method)
+        if any(one.get("remembered") is False for one in sitting.loaded["report"]):
+            # It has timed libraries, which leaves its traces in memory; the next one finds what is remembered.
+            sitting.close()
+            sitting = Sitting(source, knobs, self._workload, self._texts, self._method)
+        return sitting
 
     def _plain(self, sitting: Sitting, plain: Mapping[str, Any]) -> Sitting:
         return Sitting(sitting.source, plain, self._workload, self._texts, self._method)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ from rheostat.measure.probes.probe import DeviceMemory, Probe, ResidentMemory
 from rheostat.measure.probes.sampler import Sampler
 from rheostat.search.trainings import COMMAND
 
-__all__ = ["Reference", "Setting", "SettingMethod", "Sitting", "measured"]
+__all__ = ["Reference", "Setting", "SettingMethod", "Sitting", "Taken", "measured"]
 
 _INTERVAL = 0.01
 _HERE = "setting"
@@ -194,12 +194,25 @@ class Reference:
             WorkError: If it fails.
         """
         reply = self.sitting.ask("turn", name=_OTHER, requests=1, passes=1)
-        return float(reply["passes"][0][0]["latency"]) * self._scale / self._rows
+        return float(reply["passes"][0][0]["latency"] * self._scale / self._rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a setting took.
+
+    Attributes:
+        found: Raw findings, as a bench has them.
+        processor: Processor seconds of a row, all threads together, turn by turn.
+    """
+
+    found: Found
+    processor: list[float] = field(default_factory=list)
 
 
 def measured(
     sitting: Sitting, setting: Setting, reference: Reference | None, method: SettingMethod, meter: EnergyMeter | None
-) -> Found:
+) -> Taken:
     """Measure a setting in turn with a reference, the order swapped from round to round.
 
     Args:
@@ -213,16 +226,16 @@ def measured(
         WorkError: If it fails.
     """
     prepared = sitting.prepare(_HERE, setting)
-    found = _begun(sitting.loaded, prepared)
+    taken = Taken(_begun(sitting.loaded, prepared))
     rows = sum(prepared["rows"])
     passes = max(1, math.ceil(method.round_seconds / sum(prepared["times"])))
     for number in range(method.rounds):
         first = _other(reference, sitting) if number % 2 == 0 else None
-        mine = _turn(sitting, found, passes, method, meter) / rows
+        mine = _turn(sitting, taken, passes, method, meter) / rows
         other = first if number % 2 == 0 else _other(reference, sitting)
         if other is not None:
-            found.ratios.append(mine / other)
-    return found
+            taken.found.ratios.append(mine / other)
+    return taken
 
 
 def _other(reference: Reference | None, sitting: Sitting) -> float | None:
@@ -249,8 +262,9 @@ def _begun(loaded: Mapping[str, Any], prepared: Mapping[str, Any]) -> Found:
     )
 
 
-def _turn(sitting: Sitting, found: Found, passes: int, method: SettingMethod, meter: EnergyMeter | None) -> float:
+def _turn(sitting: Sitting, taken: Taken, passes: int, method: SettingMethod, meter: EnergyMeter | None) -> float:
     """Run a turn under the instruments; return its seconds for a pass over all requests."""
+    found = taken.found
     probes: list[Probe] = [ResidentMemory(sitting.pid)]
     if method.device.startswith("cuda"):
         probes.append(DeviceMemory(sitting.pid))
@@ -263,6 +277,7 @@ def _turn(sitting: Sitting, found: Found, passes: int, method: SettingMethod, me
         earlier = found.energy or Energy(0.0, 1e-12)
         found.energy = Energy(earlier.joules + meter.stop(), earlier.seconds + sampler.elapsed)
     found.busy_seconds += reply["processor"]
+    taken.processor.append(reply["processor"] / (passes * sum(found.described["rows"])))
     found.memory.append(sampler.trace(probes[0].name))
     found.device_memory += [sampler.trace(probe.name) for probe in probes[1:]]
     found.ticks = (found.ticks[0] + sampler.ticks_wanted, found.ticks[1] + sampler.ticks_taken)
@@ -270,9 +285,4 @@ def _turn(sitting: Sitting, found: Found, passes: int, method: SettingMethod, me
     found.faults.append(reply["faults"])
     found.touched = (found.touched[0] + reply["touched"][0], found.touched[1] + reply["touched"][1])
     found.turn_seconds.append(reply["seconds"])
-    return median(sum(one["latency"] for one in requests) for requests in _passes(reply))
-
-
-def _passes(reply: Mapping[str, Any]) -> Sequence[Sequence[Mapping[str, float]]]:
-    passes: Sequence[Sequence[Mapping[str, float]]] = reply["passes"]
-    return passes
+    return float(median(sum(one["latency"] for one in requests) for requests in reply["passes"]))

@@ -211,12 +211,17 @@ class Study:
             )
         return True
 
-    def requeue(self) -> int:
-        """Let trials wait again whose worker has died; return how many."""
+    def requeue(self, *, mine: bool = False) -> int:
+        """Let trials wait again whose worker has died; return how many.
+
+        Args:
+            mine: Those that this process has taken on, too.
+        """
         with self._writing() as database:
             rows = database.execute("SELECT number, owner FROM trials WHERE state = 'RUNNING'").fetchall()
+            owners = [(number, Owner.from_text(owner)) for number, owner in rows]
             # A worker on another machine worked for an optimiser that is no longer there, either.
-            lost = [(number,) for number, owner in rows if not Owner.from_text(owner).alive]
+            lost = [(number,) for number, owner in owners if not owner.alive or (mine and owner == self._owner)]
             database.executemany("UPDATE trials SET state = 'PENDING', owner = NULL WHERE number = ?", lost)
         return len(lost)
 
@@ -311,7 +316,8 @@ class Study:
             value = json.dumps({"owner": self._owner.to_text(), "since": time.time()})
             database.execute("INSERT OR REPLACE INTO facts VALUES ('optimiser', ?)", (value,))
         self._optimises = True
-        self.requeue()
+        # What an earlier search of this very process left behind waits again, too.
+        self.requeue(mine=True)
 
     def _read(self, question: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._turn, readable(self._file):

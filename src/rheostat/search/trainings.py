@@ -198,7 +198,7 @@ class LocalTrainings:
             return 0.0
         minutes = self._options.settings.get("max_minutes")
         if minutes is not None:
-            return 60.0 * minutes * fidelity + _OVERHEAD_SECONDS
+            return 60.0 * float(minutes) * fidelity + _OVERHEAD_SECONDS
         seen = [told["seconds"] / told["fidelity"] for told in self._told() if told["status"] == "ok"]
         return fidelity * (fmean(seen) if seen else _GUESSED_SECONDS)
 
