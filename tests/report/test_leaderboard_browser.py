@@ -86,9 +86,9 @@ addEventListener("message", (event) => {{
 </script></body>"""
 
 
-def visit(folder: Path, page: str) -> dict[int, dict[str, Any]]:
+def visit(folder: Path, page: str, script: str = TRY_OUT) -> dict[int, dict[str, Any]]:
     """Open the page at each width and return what its script found; frames are as narrow as asked, windows are not."""
-    watched = page.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"{TRY_OUT}</body>")
+    watched = page.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"{script}</body>")
     (folder / "page.html").write_text(watched, encoding="utf-8")
     frames = "".join(f'<iframe src="page.html" width="{width}" height="900"></iframe>' for width in WIDTHS)
     (folder / "frame.html").write_text(FRAME.format(frames=frames, count=len(WIDTHS)), encoding="utf-8")

@@ -14,7 +14,7 @@ from rheostat.report.leaderboard_groups import configuration_text
 from rheostat.report.leaderboard_style import SCRIPT as BOARD_SCRIPT
 from rheostat.report.leaderboard_style import STYLE as BOARD_STYLE
 from rheostat.report.leaderboard_summary import conditions_of, dates_of
-from rheostat.report.optimisation_charts import front_chart, front_data, progress_chart, progress_of, start_pair
+from rheostat.report.optimisation_charts import front_chart, front_data, progress_chart, start_pair
 from rheostat.report.optimisation_importance import importance_html
 from rheostat.report.optimisation_levels import levels_html
 from rheostat.report.optimisation_lines import lines_html
@@ -104,7 +104,7 @@ def _card(study: StudyData, point: Point, name: str) -> tuple[str, str, str]:
     here, there = point.metrics.get(name), study.baseline_metrics.get(name)
     title, scale = study.title_of(name), study.scale(name)
     if here is None or here.value is None:
-        return title, "not measured", ""
+        return title, "not measured", "" if here is None else here.source
     beside = "" if there is None or there.value is None else f", baseline {scale.full(there)}"
     gain = study.gain(point, name)
     if gain is None or name == study.quality:
@@ -167,7 +167,7 @@ def _progress(study: StudyData, charts: Charts) -> str:
     if len(study.trials) < 2:
         return ""
     figure, data = progress_chart(study)
-    drawn = charts.add(figure, f"After each trial: {progress_of(study).title}.", _PROGRESS)
+    drawn = charts.add(figure, f"After each trial: {figure.layout.yaxis.title.text}.", _PROGRESS)
     return (
         '<section id="progress"><h2>Progress of the search</h2><div class="choose"><label>Over <select '
         'id="progress-over"><option value="trials">trials</option><option value="minutes">minutes</option></select>'

@@ -51,7 +51,7 @@ def lines_html(study: StudyData) -> str:
     )
     return (
         f'<h2>All configurations at once</h2><p class="soft">{escape(_CAPTION)}</p>{_picks(study)}{_legend(study)}'
-        f'<div class="lines" id="lines" data-show="all" style="height:{height}px">'
+        f'<div class="coordinates" id="lines" data-show="all" style="height:{height}px">'
         f'<svg viewBox="0 0 1000 {height}" preserveAspectRatio="none" role="img" aria-label="{escape(words)}">'
         f"{rules}{lines}</svg>{marks}</div>"
         '<p class="soft picked" id="lines-picked" aria-live="polite"></p>'
@@ -59,15 +59,16 @@ def lines_html(study: StudyData) -> str:
 
 
 def band_of(study: StudyData, point: Point) -> int | None:
-    """Return the colour of a point by its quality, from 0, the worst fifth of the range, to `BANDS` - 1."""
-    place = _goodness(study, study.quality).get(point.trial.number) if study.quality else None
-    return None if place is None else min(int(place * BANDS), BANDS - 1)
+    """Return the colour of a point by its quality, from 0, the worst fifth of all points, to `BANDS` - 1."""
+    places = _goodness(study, study.quality) if study.quality else {}
+    own = places.get(point.trial.number)
+    return None if own is None else BANDS * sum(place < own for place in places.values()) // len(places)
 
 
 _CAPTION = (
     "A line is a configuration, from what was chosen down to what came of it. On the objectives the best value stands "
-    "at the right. The colour is the quality. Dotted lines break a limit, dashed is the baseline, the thick one is "
-    "recommended; a line that ends early failed."
+    "at the right. The colour is the quality, in fifths. Dotted lines break a limit, dashed is the baseline, the "
+    "thick one is recommended; a line that ends early failed."
 )
 
 

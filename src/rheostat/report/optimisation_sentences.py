@@ -65,7 +65,11 @@ def summary(study: StudyData) -> list[str]:
     """Return a few sentences for a terminal: what comes first, each limit, and the one that binds."""
     point = study.recommended or nearest_point(study)
     rows = [] if point is None else limit_rows(study, point)
-    limits = [f"{row.name}: {row.found}, {'kept' if row.kept else 'not kept'} ({row.room})" for row in rows]
+    rooms = [f" ({row.room})" if row.room else "" for row in rows]
+    limits = [
+        f"{row.name}: {row.found}, {'kept' if row.kept else 'not kept'}{room}"
+        for row, room in zip(rows, rooms, strict=True)
+    ]
     estimated = [study.title_of(name) for name in study.objectives if study.is_estimated(name)]
     notes = [f"Not measured but estimated: {', '.join(estimated)}."] if estimated else []
     return [*opening(study), *limits, *filter(None, [binding_sentence(study)]), *notes, *study.result.notes]
@@ -164,7 +168,8 @@ def nearest_point(study: StudyData) -> Point | None:
     """Return the point that breaks the limits least; None where nothing worked."""
     binding = study.result.binding
     named = None if binding is None or binding.nearest is None else study.find(binding.nearest.configuration)
-    return named or min(study.measured, key=lambda point: point.excess, default=None)
+    broken = {point.name: sum(not one.kept for one in study.verdicts(point.metrics)) for point in study.measured}
+    return named or min(study.measured, key=lambda point: (point.excess, broken[point.name]), default=None)
 
 
 def numbered(trial: Trial) -> str:
@@ -181,9 +186,8 @@ def simple_sentences(study: StudyData) -> list[tuple[str, bool]]:
         if values.get("meets"):
             limited = any(limit.metric in QUALITY for limit in study.goals.limits)
             reach = "keeps every limit on quality" if limited else "is no worse than the default configuration"
-            found.append(
-                (f"A simple model will do: {words} ({shown}) {reach}. Think of it before a transformer.", True)
-            )
+            said = f"A simple model will do: {words} ({shown}) {reach}. Think of that first."
+            found.append((said, True))
         elif _as_good(study, metrics):
             found.append((f"A simple model answers as well as what is recommended: {words} ({shown}).", False))
     return found
@@ -195,7 +199,7 @@ def simple_values(values: Mapping[str, Any]) -> dict[str, Metric]:
     return {name: metric for name, metric in found.items() if metric is not None and metric.value is not None}
 
 
-_FREE = "No limit binds: without any of them the same configuration would be recommended."
+_FREE = "No limit stands in the way of something better among what was measured."
 
 
 def _infeasible(study: StudyData) -> str:
@@ -214,9 +218,16 @@ def _infeasible(study: StudyData) -> str:
 
 def _missed(study: StudyData, metric: str, asked: float | None, found: float | None) -> str:
     if found is None:
-        return ", which was not measured"
+        near = nearest_point(study)
+        reason = "" if near is None else _why_missing(near, metric)
+        return f", which was not measured{reason}"
     wanted = "" if asked is None or asked != asked else f" where {study.number(metric, asked)} is asked"
     return f" (the nearest has {study.number(metric, found)}{wanted})"
+
+
+def _why_missing(point: Point, metric: str) -> str:
+    found = point.metrics.get(metric)
+    return f" ({found.source})" if found is not None and found.source else ""
 
 
 def _limit_row(study: StudyData, point: Point, verdict: Verdict) -> LimitRow:
@@ -224,7 +235,8 @@ def _limit_row(study: StudyData, point: Point, verdict: Verdict) -> LimitRow:
     known = verdict.asked == verdict.asked
     asked = study.number(name, verdict.asked) if known else "unknown: the baseline has no value"
     metric = point.metrics.get(name)
-    found = "not measured" if metric is None or metric.value is None else study.scale(name).full(metric)
+    missing = f"not measured{_why_missing(point, name)}"
+    found = missing if metric is None or metric.value is None else study.scale(name).full(metric)
     room = ""
     if known and verdict.found is not None:
         left = (verdict.asked - verdict.found) * (1 if limit.bound == "most" else -1)
@@ -234,32 +246,31 @@ def _limit_row(study: StudyData, point: Point, verdict: Verdict) -> LimitRow:
 
 
 def _relaxing(study: StudyData, point: Point, verdict: Verdict) -> str:
-    """Say what the best configuration that breaks this limit alone would bring."""
-    own = study.score(point)
+    """Say what configurations that break this limit alone would bring: the nearest that is better, and the best."""
     beyond = [one for one in study.measured if _breaks_alone(study, one, verdict.limit)]
-    scored = [(score, one) for one in beyond if (score := study.score(one)) is not None]
     if study.recommended is None:
-        # Nothing keeps all limits: what breaks this one alone would do if it were given up.
-        return f"would make {_names(beyond)} do" if beyond else "would not be enough alone"
+        return f"without it {_names(beyond)} would do" if beyond else "without it, others still stand in the way"
+    own, metric = study.score(point), verdict.limit.metric
+    scored = [
+        (score, one) for one in beyond if (score := study.score(one)) is not None and one.value(metric) is not None
+    ]
     better = [(score, one) for score, one in scored if own is not None and score > own * _WORTH]
-    if not better:
+    if own is None or not better:
         return "nothing that was measured"
-    score, best = max(better, key=lambda pair: pair[0])
-    needed = best.metrics[verdict.limit.metric]
-    return (
-        f"at {study.scale(verdict.limit.metric).text(needed)}: {best.name}, "
-        f"overall gain {score:.2f}x instead of {own:.2f}x"
-    )
+    near = min(better, key=lambda pair: abs((pair[1].value(metric) or 0.0) - verdict.asked))
+    best = max(better, key=lambda pair: pair[0])
+    words = [
+        f"at {study.scale(metric).text(one.metrics[metric])}: {one.name}, overall gain {score:.2f}x"
+        for score, one in ([near, best] if near != best else [best])
+    ]
+    return f"{'; '.join(words)}, instead of {own:.2f}x"
 
 
 _WORTH = 1.01
 
 
 def _breaks_alone(study: StudyData, point: Point, limit: Limit) -> bool:
-    verdicts = study.verdicts(point.metrics)
-    return all(verdict.kept != (verdict.limit == limit) for verdict in verdicts) and all(
-        verdict.found is not None for verdict in verdicts
-    )
+    return all(verdict.kept != (verdict.limit == limit) for verdict in study.verdicts(point.metrics))
 
 
 def _names(points: Sequence[Point]) -> str:

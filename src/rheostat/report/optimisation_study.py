@@ -236,7 +236,7 @@ class StudyData:
     def each(self, point: Point, metric: str) -> str:
         """Return `` a row`` where a gain is told by row: a latency of requests unlike the baseline's."""
         own, plain = self._rows(point)
-        return " a row" if metric.startswith("latency_") and own != plain else ""
+        return ", a row" if metric.startswith("latency_") and own != plain else ""
 
     @property
     def batches(self) -> bool:

@@ -52,24 +52,26 @@ select { font: inherit; color: var(--ink); background: var(--card); border: 1px 
   padding: .25rem .5rem; min-width: 0; max-width: 100%; }
 .found { font-size: .94rem; } .found ol { margin: .3rem 0 0; padding-left: 1.4rem; }
 .found li { margin: .15rem 0; overflow-wrap: anywhere; }
-.lines { position: relative; margin-top: .8rem; }
-.lines svg { position: absolute; inset: 0; width: 100%; height: 100%; }
-.lines .rule { stroke: var(--line); stroke-width: 2; vector-effect: non-scaling-stroke; }
-.lines .line { fill: none; stroke: var(--q, var(--soft)); stroke-width: 1.3; vector-effect: non-scaling-stroke;
+.coordinates { position: relative; margin-top: .8rem; }
+.coordinates svg { position: absolute; inset: 0; width: 100%; height: 100%; }
+.coordinates .rule { stroke: var(--line); stroke-width: 2; vector-effect: non-scaling-stroke; }
+.coordinates .line { fill: none; stroke: var(--q, var(--soft)); stroke-width: 1.3; vector-effect: non-scaling-stroke;
   stroke-linejoin: round; opacity: .75; }
-.lines .infeasible { stroke-dasharray: 1.5 3; }
-.lines .failed { stroke-dasharray: 1.5 3; stroke: var(--soft); }
-.lines .front { stroke-width: 2; opacity: 1; }
-.lines .baseline { stroke-width: 2.6; stroke-dasharray: 8 5; opacity: 1; stroke: var(--ink); }
-.lines .recommended { stroke-width: 4.5; opacity: 1; }
-.lines .line:hover, .lines .line.picked { stroke-width: 5; opacity: 1; }
-.lines:has(.picked) .line:not(.picked) { opacity: .15; }
-.lines[data-show=kept] .line:not(.kept, .baseline, .picked), .lines[data-show=front] .line:not(.front, .recommended,
-  .baseline, .picked) { display: none; }
-.lines .name, .lines .tick { position: absolute; pointer-events: none; white-space: nowrap; line-height: 1.25; }
-.lines .name { left: 0; font-weight: 600; font-size: .86rem; background: var(--page); padding-right: .4rem; }
-.lines .tick { transform: translateX(-50%); font-size: .78rem; color: var(--soft); overflow: hidden; text-overflow:
-  ellipsis; background: color-mix(in srgb, var(--page) 75%, transparent); padding: 0 .15rem; border-radius: .2rem; }
+.coordinates .infeasible { stroke-dasharray: 2 3; stroke-width: 1.5; }
+.coordinates .failed { stroke-dasharray: 1.5 3; stroke: var(--soft); }
+.coordinates .front { stroke-width: 2; opacity: 1; }
+.coordinates .baseline { stroke-width: 2.6; stroke-dasharray: 8 5; opacity: 1; stroke: var(--ink); }
+.coordinates .recommended { stroke-width: 4.5; opacity: 1; }
+.coordinates .line:hover, .coordinates .line.picked { stroke-width: 5; opacity: 1; }
+.coordinates:has(.picked) .line:not(.picked) { opacity: .15; }
+.coordinates[data-show=kept] .line:not(.kept, .baseline, .picked), .coordinates[data-show=front]
+  .line:not(.front, .recommended, .baseline, .picked) { display: none; }
+.coordinates .name, .coordinates .tick { position: absolute; pointer-events: none; white-space: nowrap;
+  line-height: 1.25; }
+.coordinates .name { left: 0; font-weight: 600; font-size: .86rem; background: var(--page); padding-right: .4rem; }
+.coordinates .tick { transform: translateX(-50%); font-size: .78rem; color: var(--soft); overflow: hidden;
+  text-overflow: ellipsis; background: color-mix(in srgb, var(--page) 75%, transparent); padding: 0 .15rem;
+  border-radius: .2rem; }
 .bands i { display: inline-block; width: 1.6rem; height: .6rem; background: var(--q); margin: 0 1px; }
 .picked { min-height: 1.5em; }
 @media (max-width: 640px) { .wide { display: none; } .reasons td, .reasons th[scope=row] { min-width: 4.6rem; }
