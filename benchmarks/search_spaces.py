@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from rheostat.core.goals import Goals, Objective
 from rheostat.core.knob import Value
 from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.space import Axis, Space
-from rheostat.search.recorded import QUALITY, TRAINING, RecordedSpace, Row, hex_of
+from rheostat.search.recorded import RecordedSpace, Row, hex_of, quality_key, training_key
 
 OBJECTIVES = ("accuracy", "latency_p50", "memory_peak_host", "energy_per_sample")
+GOALS = Goals(tuple(Objective(name) for name in OBJECTIVES))
 ROWS = 400
 
 RECIPES = {"plain": (0.875, 0.30, 0.30), "uniform": (0.866, 0.09, 0.25), "sandwich": (0.871, 0.12, 0.10)}
@@ -51,12 +52,12 @@ def stand_in(seed: int = 0, noise: float = 0.02) -> RecordedSpace:
     shapes = {name: tuple(part * source.uniform(0.8, 1.2) for part in parts[1:]) for name, parts in RECIPES.items()}
     right = {}
     for configuration in space.configurations():
-        key = json.dumps(space.part(configuration, QUALITY))
+        key = quality_key(space, configuration)
         if key not in right:
             right[key] = _bits(_accuracy(configuration, shapes, drawn), source)
-    rows = tuple(_row(one, _costs(one, drawn), right[json.dumps(space.part(one, QUALITY))], (source, noise))
+    rows = tuple(_row(one, _costs(one, drawn), right[quality_key(space, one)], (source, noise))
                  for one in space.configurations())  # fmt: skip
-    trainings = {json.dumps(space.part({"recipe": name}, TRAINING)): {"seconds": 600.0} for name in RECIPES}
+    trainings = {training_key(space, {"recipe": name}): {"seconds": 600.0} for name in RECIPES}
     texts = {key: hex_of(bits) for key, bits in right.items()}
     return RecordedSpace(space, rows, {"made": "by formula"}, {"rows": ROWS}, texts, trainings)
 
@@ -97,11 +98,33 @@ def _costs(one: Mapping[str, Value], drawn: Mapping[str, float]) -> tuple[float,
 
 def _row(one: dict[str, Value], costs: tuple[float, ...], bits: list[bool], spread: tuple[random.Random, float]) -> Row:
     source, noise = spread
-    shaky = [cost * math.exp(source.gauss(0, part)) for cost, part in zip(costs, (noise, noise / 5, noise), strict=True)]
+    shaky = [
+        cost * math.exp(source.gauss(0, part)) for cost, part in zip(costs, (noise, noise / 5, noise), strict=True)
+    ]
     metrics = {"accuracy": Metric(sum(bits) / ROWS, "1")}
     for name, value in zip(OBJECTIVES[1:], shaky, strict=True):
         metrics[name] = Metric(value, metric_kind(name).unit, value * (1 - 2 * noise), value * (1 + 2 * noise))
     return Row(one, metrics, seconds=5.0 + ROWS * costs[0] / float(one["batch"]))
+
+
+def rough_costs(space: Space, goals: Goals) -> Callable[[Mapping[str, Value]], dict[int, float]] | None:
+    """Return a cost model by rule of thumb, not fitted to anything; None for a space that it knows nothing of.
+
+    A quarter of the work of a block is there for every token, dropped or not; int8 halves time, and the bytes of
+    weights; threads share the work; an active thread takes half as much power as the rest of the machine.
+    """
+    if not {"tokens", "depth", "precision", "batch", "threads"} <= {axis.name for axis in space.axes}:
+        return None
+    names = [objective.metric for objective in goals.objectives]
+
+    def predict(one: Mapping[str, Value]) -> dict[int, float]:
+        batch, threads, tokens = float(one["batch"]), float(one["threads"]), float(one["tokens"])
+        small = 0.5 if one["precision"] == "int8" else 1.0
+        work = (0.25 + 0.75 * tokens) * float(one["depth"]) * small / threads
+        kinds = {"latency": batch * work, "memory": 100 * small + 5 * batch * tokens, "energy": work * (2 + threads)}
+        return {at: kinds[kind] for at, name in enumerate(names) if (kind := name.partition("_")[0]) in kinds}
+
+    return predict
 
 
 def synthetic(seed: int = 0) -> RecordedSpace:

@@ -172,3 +172,19 @@ def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / ".gone.old-x1").mkdir()
     with pytest.raises(BundleError, match=r"kept the earlier bundle as .*\.gone\.old-x1: rename it to gone"):
         load(tmp_path / "gone")
+
+
+def test_the_configuration_that_a_search_chose_is_in_force(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    chosen = {"tokens": 0.5, "depth": 1, "precision": "fp32"}
+    (folder / "bundle.json").write_text(json.dumps({**manifest, "configuration": chosen}))
+    bundle = load(folder)
+
+    assert bundle.handle.settings == {"tokens": 0.5, "depth": 1.0}
+    assert bundle.handle.technique == TokenPruning(floor=3)
+    with bundle.handle.at(tokens=1.0):
+        assert bundle.handle.settings["tokens"] == 1.0
+
+
+def test_without_one_everything_is_at_neutral(folder: Path) -> None:
+    assert load(folder).handle.settings == {"tokens": 1.0, "depth": 2.0}

@@ -68,7 +68,7 @@ def test_the_result_on_file_is_the_one_returned(tmp_path: Path) -> None:
     assert {"configuration", "metrics", "bundle"} <= set(written["recommended"])
 
 
-@pytest.mark.parametrize("budget", [150.0, 400.0, 900.0])
+@pytest.mark.parametrize("budget", [150.0, 400.0])
 def test_the_budget_is_never_overshot_by_more_than_a_trial(tmp_path: Path, budget: float) -> None:
     result, used = run(tmp_path, budget=budget)
 
@@ -93,9 +93,9 @@ def test_a_small_space_is_exhausted(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_proposes_the_same(tmp_path: Path) -> None:
-    first, one = run(tmp_path / "a", seed=3)
-    second, two = run(tmp_path / "b", seed=3)
-    _, other = run(tmp_path / "c", seed=4)
+    first, one = run(tmp_path / "a", seed=3, budget=300.0)
+    second, two = run(tmp_path / "b", seed=3, budget=300.0)
+    _, other = run(tmp_path / "c", seed=4, budget=300.0)
 
     assert one.calls == two.calls
     assert replace(first, recommended=None) == replace(second, recommended=None)
@@ -144,11 +144,11 @@ def random_goals(source: random.Random) -> Goals:
     return Goals(GOALS.objectives, tuple(source.sample(limits, source.randint(1, 4))))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(12))
 def test_nothing_that_breaks_a_limit_is_ever_recommended(tmp_path: Path, seed: int) -> None:
     goals = random_goals(random.Random(seed))
     evaluator = Synthetic(tmp_path / "t", noise=0.0)
-    result, used = run(tmp_path, evaluator, goals=goals, budget=1500.0, seed=seed)
+    result, used = run(tmp_path, evaluator, goals=goals, budget=600.0, seed=seed, bundles=False)
 
     base = truth(SPACE.default)
     kept = [one for one in SPACE.configurations() if all(keeps(limit, truth(one), base) for limit in goals.limits)]

@@ -124,6 +124,9 @@ def _shown(result: Result, objectives: Sequence[str], folder: Path, page: Path |
     shown: list[Any] = [_WORDS[result.ended], *result.why]
     if result.front:
         shown.append(table("Front", front_columns(objectives), front_rows(result.front, objectives)))
+        shown.append(
+            "gain: how many times less the objectives that cost are, in the geometric mean; *: measured again."
+        )
     if result.cheap_baselines:
         shown.append(_simple_table(result.cheap_baselines))
     shown += [*result.notes, f"{result.trials} trials in {result.seconds:.0f} s."]

@@ -1,4 +1,4 @@
-"""Pareto arithmetic: which points no other one beats, and how much of the space they cover. Lower is better throughout."""
+"""Pareto arithmetic: which points no other one beats, and how much they cover. Lower is better throughout."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _volume(points: list[tuple[float, ...]], reference: tuple[float, ...]) -> fl
         return _swept([point + missing for point in points], reference + tuple(1.0 for _ in missing))
     order = sorted(points, key=lambda point: point[-1])
     depths = [point[-1] for point in order] + [reference[-1]]
-    volume, slice_front = 0.0, []
+    volume, slice_front = 0.0, list[tuple[float, ...]]()
     for point, here, after in zip(order, depths, depths[1:], strict=False):
         slice_front = _joined(slice_front, point[:-1])
         if after > here:

@@ -221,12 +221,13 @@ def limit_text(limit: Limit) -> str:
         >>> limit_text(Limit("latency_p95", "most", 0.015))
         'latency_p95 at most 15 ms'
         >>> limit_text(Limit("accuracy", "least", 0.01, "difference"))
-        'accuracy at most 1.0 % below the baseline'
+        'accuracy at most 1 points below the baseline'
     """
     if limit.relative_to == "ratio":
         return f"{limit.metric} {_BOUNDS[limit.bound]} {limit.value:g} of the baseline's"
     number = quantity_text(limit.metric, limit.value)
     if limit.relative_to == "difference":
+        number = f"{100 * limit.value:g} points" if number.endswith("%") else number
         return f"{limit.metric} at most {number} {'below' if limit.bound == 'least' else 'above'} the baseline"
     return f"{limit.metric} {_BOUNDS[limit.bound]} {number}"
 

@@ -101,7 +101,7 @@ def _why(
 ) -> list[str]:
     said = []
     # The cheapest that will do is what to think of first.
-    if meeting := next((name for name in _SIMPLE if simple.get(name, {}).get("meets")), None):
+    if meeting := next((name for name in reversed(_SIMPLE) if simple.get(name, {}).get("meets")), None):
         said.append(_cheap_text(meeting, simple[meeting], picture.problem))
     if recommended is not None:
         return [*said, *_recommended_text(picture, recommended, binding)]
@@ -144,7 +144,7 @@ def _gains_text(score: Score) -> str:
     lost = "" if score.lost is None else f", {abs(score.lost):.1f} points of quality {_won(score.lost)}"
     mean = "" if score.value is None else f"; {score.value:.3g}x in the geometric mean"
     estimated = f" (energy {score.energy})" if score.energy in ("estimated", "sampled") else ""
-    return f"Less than the default configuration: {', '.join(gains)}{estimated}{mean}{lost}." if gains else ""
+    return f"Saved against the default configuration: {', '.join(gains)}{estimated}{mean}{lost}." if gains else ""
 
 
 def _won(lost: float) -> str:

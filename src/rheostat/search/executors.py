@@ -91,14 +91,8 @@ def ray(job: Job) -> Evaluator:
             "The executor ray is part of rheostat.", given=str(error), mend="Update rheostat: pip install -U rheostat."
         ) from error
     options = cluster.ClusterOptions(workers=job.scenario.workers if job.scenario.workers > 1 else None)
-    made: Evaluator = cluster.ClusterEvaluator(partial(_measuring, job), _training, job.folder, options)
+    made: Evaluator = cluster.ClusterEvaluator(partial(_measuring, job), job.folder, options)
     return made
-
-
-def _training(configuration: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
-    from rheostat.search.parts import parts_of
-
-    return parts_of(configuration).training
 
 
 def _measuring(job: Job) -> Evaluator:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from rheostat.core.trial import Trial
 from rheostat.search.evidence import Evidence
@@ -39,6 +40,11 @@ class Knowledge:
         before = self._evidence[key].trials if key in self._evidence else ()
         self._evidence[key] = Evidence(trial.configuration, (*before, trial))
         self.trials.append(trial)
+        self._drawn = None
+
+    def accept(self, confirmations: int) -> None:
+        """Let so many measurements confirm a recommendation from now on."""
+        self._problem = replace(self._problem, confirmations=confirmations)
         self._drawn = None
 
     @property

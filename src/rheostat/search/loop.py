@@ -270,6 +270,9 @@ class _Loop:
         It is begun in any case. After that, time decides.
         """
         while True:
+            if self._left <= 0:
+                # One more than the budget has room for, and not several.
+                self._known.accept(1)
             kept, confirmed = self._picture.kept, self._picture.confirmed
             if not kept or confirmed(kept[0]):
                 return
@@ -348,7 +351,7 @@ class _Loop:
 
     @property
     def _seconds(self) -> float:
-        return self._clock() - self._start
+        return float(self._clock() - self._start)
 
     @property
     def _left(self) -> float:

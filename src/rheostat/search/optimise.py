@@ -17,6 +17,7 @@ from rheostat.core.text import TextData
 from rheostat.core.trial import Trial
 from rheostat.core.workload import Data
 from rheostat.measure.bench.judging import simple_models
+from rheostat.search.checks import check_budget, check_measurable
 from rheostat.search.costs import CostModel, measured_speeds, predictor, shape_of
 from rheostat.search.database import FILE
 from rheostat.search.delivery import deliver
@@ -69,6 +70,7 @@ def optimise(
         >>> result.recommended.configuration  # doctest: +SKIP
         {'recipe': 'uniform', 'tokens': 0.5, 'precision': 'int8', 'batch': 8, 'threads': 2}
     """
+    check_measurable(scenario)
     columns = Columns(**scenario.data.columns)
     data = load_data(Path(scenario.data.path), scenario.task, columns, seed=scenario.seed)
     problem = problem_of(scenario, data)
@@ -77,6 +79,8 @@ def optimise(
     problem = replace(problem, hints=_hints(scenario, data, problem, after or nearest_study(scenario, folder)))
     made = evaluator or make_evaluator(scenario.executor, Job(scenario, data, folder, problem.rows))
     try:
+        if not (folder / FILE).exists():
+            check_budget(scenario, made.price(problem.space.default))
         return search(problem, folder, made, progress=progress)
     finally:
         if evaluator is None:

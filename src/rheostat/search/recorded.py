@@ -19,12 +19,12 @@ from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.pareto import hypervolume
 from rheostat.core.space import Axis, Conflict, Space, Stage
 
-__all__ = ["VERSION", "RecordedEvaluator", "RecordedSpace", "Row", "bits_of", "hex_of"]
+__all__ = ["VERSION", "RecordedEvaluator", "RecordedSpace", "Row", "bits_of", "hex_of", "quality_key", "training_key"]
 
 VERSION: Final = 1
 
-TRAINING: Final[tuple[Stage, ...]] = ("architecture", "finetuning")
-QUALITY: Final[tuple[Stage, ...]] = ("architecture", "finetuning", "inference")
+_TRAINING: Final[tuple[Stage, ...]] = ("architecture", "finetuning")
+_QUALITY: Final[tuple[Stage, ...]] = ("architecture", "finetuning", "inference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class RecordedSpace:
         rows: One for each configuration.
         machine: Facts about the machine.
         workload: What was run; ``rows`` says how many rows each text of ``right`` tells of.
-        right: Which rows were classified right, as `hex_of` writes it, by the JSON text of the stages up to inference.
-        trainings: What each training took (``seconds``) and was, by the JSON text of architecture and finetuning.
+        right: Which rows were classified right, as `hex_of` writes it, by `quality_key`.
+        trainings: What each training took (``seconds``) and was, by `training_key`.
         sources: Provenance and source of each metric, such as ``{"energy_per_sample": ["estimated", "RAPL model"]}``.
 
     Raises:
@@ -258,8 +258,7 @@ class RecordedEvaluator:
         """Do nothing: nothing is open."""
 
     def _training(self, configuration: Mapping[str, Value]) -> str:
-        space = self._recorded.space
-        return json.dumps(space.part(space.canonical(configuration), TRAINING))
+        return training_key(self._recorded.space, configuration)
 
     def _measurement(self, configuration: Mapping[str, Value], fidelity: float) -> Measurement:
         row = self._recorded.row(configuration)
@@ -279,13 +278,29 @@ class RecordedEvaluator:
 
     def _part(self, row: Row, fidelity: float) -> dict[str, Metric]:
         """Return the accuracy on the first part of the rows, where the rows were recorded."""
-        text = self._recorded.right.get(json.dumps(self._recorded.space.part(row.configuration, QUALITY)))
+        text = self._recorded.right.get(quality_key(self._recorded.space, row.configuration))
         if text is None or "accuracy" not in row.metrics:
             return {}
         bits = bits_of(text, self._recorded.workload.get("rows"))
         seen = bits[: max(1, math.ceil(fidelity * len(bits)))]
         low, high = _wilson(sum(seen), len(seen))
         return {"accuracy": Metric(sum(seen) / len(seen), "1", low, high, source=f"{len(seen)} rows")}
+
+
+def training_key(space: Space, configuration: Mapping[str, Value]) -> str:
+    """Return what `RecordedSpace.trainings` calls the training that a configuration needs.
+
+    Example:
+        >>> space = Space((Axis("recipe", "finetuning", ("plain",), "plain"), Axis("batch", "deployment", (1, 8), 1)))
+        >>> training_key(space, {"batch": 8})
+        '{"recipe": "plain"}'
+    """
+    return json.dumps(space.part(space.canonical(configuration), _TRAINING))
+
+
+def quality_key(space: Space, configuration: Mapping[str, Value]) -> str:
+    """Return what `RecordedSpace.right` calls the answers of a configuration: all of it but the deployment."""
+    return json.dumps(space.part(space.canonical(configuration), _QUALITY))
 
 
 def hex_of(bits: Sequence[bool]) -> str:

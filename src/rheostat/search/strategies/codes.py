@@ -33,7 +33,9 @@ class Codec:
     def encode(self, configurations: Sequence[Configuration]) -> Codes:
         """Return codes of canonical configurations, ``[configurations, axes]``."""
         pairs = list(zip(self.space.axes, self._indices, strict=True))
-        rows = [[indices[one[axis.name]] if axis.name in one else -1 for axis, indices in pairs] for one in configurations]
+        rows = [
+            [indices[one[axis.name]] if axis.name in one else -1 for axis, indices in pairs] for one in configurations
+        ]
         return np.array(rows, dtype=np.int64).reshape(len(rows), len(pairs))
 
     def decode(self, row: NDArray[np.int64]) -> dict[str, Value]:

@@ -107,4 +107,5 @@ def open_probes(front: Floats, hopes: Floats, reference: Floats, source: np.rand
     hopes = hopes[front_of(hopes.tolist())]
     probes = low + source.random((_THROWS, len(reference))) * (reference - low)
     probes = probes[~covered(front, probes)]
-    return probes[covered(hopes, probes)][:_PROBES]
+    found: Floats = probes[covered(hopes, probes)][:_PROBES]
+    return found

@@ -49,6 +49,11 @@ class Memory:
         self.open = bytearray(b"\x01" * len(self._places))
         self._order = self._shuffled()
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing fresh is left, as far as a look at the list tells."""
+        return self.all is not None and 1 not in self.open
+
     def fresh(self, configuration: Configuration) -> bool:
         """Whether a canonical configuration may run and was neither asked nor told."""
         return self.space.key(configuration) not in self._seen and self.space.conflict(configuration) is None
@@ -69,7 +74,9 @@ class Memory:
             if outcome.fidelity >= 1.0 or outcome.values is None:
                 self._see(configuration)
             self.outcomes.append(
-                Outcome(configuration, outcome.values, outcome.excess, outcome.fidelity, outcome.intervals, outcome.margins)
+                Outcome(
+                    configuration, outcome.values, outcome.excess, outcome.fidelity, outcome.intervals, outcome.margins
+                )
             )
 
     def guess(self) -> dict[str, Value] | None:

@@ -61,7 +61,7 @@ class Predictor:
         seen = np.log(values) if self._logs else values
         first, groups = _groups(points.codes[:, self.columns])
         trust = np.where(fidelities < 1.0, 1 / _PARTIAL, 1.0)
-        weights = np.bincount(groups, trust)
+        weights: Floats = np.bincount(groups, trust).astype(np.float64)
         means = np.bincount(groups, trust * seen) / weights
         self._ends = _reach(means)
         kept = points[first]

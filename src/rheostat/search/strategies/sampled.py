@@ -14,7 +14,7 @@ from rheostat.search.strategies.strategy import Configuration, Hints, Outcome
 
 __all__ = ["SampledStrategy"]
 
-_TRIES: Final = 30
+_TRIES: Final = 20
 """So often a sampler is asked again for what may run and is new; then chance decides."""
 
 _LIMITS: Final = "limits"
@@ -24,7 +24,7 @@ class SampledStrategy:
     """Asks a sampler of Optuna.
 
     A configuration that was measured before is answered from memory, at no price, and the sampler asked again; one in
-    conflict is told as failed. After 30 such tries a configuration is drawn at random. Axes that mean nothing in a
+    conflict is told as failed. After 20 such tries a configuration is drawn at random. Axes that mean nothing in a
     configuration are not suggested. Limits are told as one constraint, their excess.
 
     Args:
@@ -72,7 +72,7 @@ class SampledStrategy:
 
     def _sampled(self) -> dict[str, Value] | None:
         space = self._memory.space
-        for _ in range(_TRIES):
+        for _ in range(0 if self._memory.exhausted else _TRIES):
             trial = self._study.ask()
             found = _suggested(trial, space)
             if self._memory.fresh(found):

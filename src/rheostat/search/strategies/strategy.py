@@ -95,9 +95,7 @@ class Strategy(Protocol):
         """
 
 
-def make_strategy(
-    name: str, space: Space, objectives: int, *, seed: int = 0, hints: Hints | None = None
-) -> Strategy:
+def make_strategy(name: str, space: Space, objectives: int, *, seed: int = 0, hints: Hints | None = None) -> Strategy:
     """Return a strategy by name.
 
     Args:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from rheostat.core.extras import require
 from rheostat.core.knob import Value
 from rheostat.core.pareto import front
 from rheostat.core.space import Space
@@ -18,11 +20,26 @@ from rheostat.search.strategies.start import farthest, starts
 from rheostat.search.strategies.strategy import Hints, Outcome
 from rheostat.search.strategies.view import Costs, View, look
 
-__all__ = ["SurrogateStrategy"]
+__all__ = ["Settings", "SurrogateStrategy"]
 
 _CANDIDATES: Final = 240
 _DRAWS: Final = 16
 _HOPE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the search goes about it.
+
+    Attributes:
+        start: Measurements before the first models are fitted, guesses included.
+        uncertain: Whether draws of the models choose; else their means do, as if they were sure.
+        boosted: Whether trees correct the trend.
+    """
+
+    start: int = 6
+    uncertain: bool = True
+    boosted: bool = True
 
 
 class SurrogateStrategy:
@@ -40,30 +57,23 @@ class SurrogateStrategy:
         objectives: How many there are, from 1.
         seed: Of every draw.
         hints: All of them are used.
-        start: Measurements before the first model; the rest is random.
-        uncertain: Whether draws of the models choose; else their means do, as if they were sure.
-        boosted: Whether trees correct the trend.
+        settings: How it goes about it.
 
     Raises:
         RheostatError: If scikit-learn is not installed.
     """
 
     def __init__(
-        self,
-        space: Space,
-        objectives: int,
-        *,
-        seed: int,
-        hints: Hints,
-        start: int = 6,
-        uncertain: bool = True,
-        boosted: bool = True,
+        self, space: Space, objectives: int, *, seed: int, hints: Hints, settings: Settings | None = None
     ) -> None:
         self._memory = Memory(space, hints.guesses, seed=seed)
         self._codec = Codec(space)
         self._costs = Costs(self._codec, hints)
         self._objectives, self._seed, self._hints = objectives, seed, hints
-        self._start, self._uncertain, self._boosted = start, uncertain, boosted
+        self._settings = settings or Settings()
+        if self._settings.boosted:
+            # Better now than after the first measurements.
+            require("sklearn", extra="search")
         self._source = np.random.default_rng(seed)
         self._starts = list(starts(space))
         self._pending: dict[str, dict[str, Value]] = {}
@@ -98,7 +108,7 @@ class SurrogateStrategy:
             return guess
         known = [one.configuration for one in self._memory.outcomes if one.values is not None and one.fidelity >= 1.0]
         seen = known + list(self._pending.values())
-        if len(seen) >= self._start:
+        if len(seen) >= self._settings.start:
             return None
         while self._starts:
             one = self._starts.pop(0)
@@ -110,7 +120,7 @@ class SurrogateStrategy:
     def _expected(self, count: int) -> list[dict[str, Value]]:
         """Return the batch that the models expect most of; nothing where there are no models yet."""
         if self._view is None:
-            self._view = look(self._costs, self._memory.outcomes, self._objectives, self._seed, self._boosted)
+            self._view = look(self._costs, self._memory.outcomes, self._objectives, self._seed, self._settings.boosted)
         codes = self._candidates(self._view) if self._view is not None else None
         if self._view is None or codes is None or not len(codes):
             return []
@@ -134,7 +144,7 @@ class SurrogateStrategy:
 
     def _batch(self, view: View, codes: Codes, count: int) -> list[dict[str, Value]]:
         pending = self._codec.encode(list(self._pending.values()))
-        futures = view.futures(np.vstack([codes, pending]), _DRAWS, self._uncertain, self._source)
+        futures = view.futures(np.vstack([codes, pending]), _DRAWS, self._settings.uncertain, self._source)
         probes = open_probes(view.front, futures.values.min(0), view.reference, self._source)
         batch = Batch(futures, probes)
         for place in range(len(codes), len(codes) + len(pending)):
@@ -154,4 +164,5 @@ class SurrogateStrategy:
         if self._hints.price is None:
             return np.ones(len(codes) + others)
         seconds = [self._hints.price(self._codec.decode(row)) for row in codes]
-        return np.sqrt(np.maximum(np.array([*seconds, *([1.0] * others)]), 1e-3))
+        found: Floats = np.sqrt(np.maximum(np.array([*seconds, *([1.0] * others)]), 1e-3))
+        return found

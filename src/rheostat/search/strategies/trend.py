@@ -1,8 +1,9 @@
 """A smooth trend over few points: a Gaussian process that adds up effects of single axes and of pairs of axes.
 
-The kernel is the additive one of https://doi.org/10.48550/arXiv.1112.4394 up to order two. On the spaces of
-`benchmarks.search_spaces` it explains more of unseen costs and accuracies than trees alone at 15, 30 and 60 points:
-docs/lab-log.md.
+The kernel is the additive one of https://doi.org/10.48550/arXiv.1112.4394 up to order two. Of what varies in the
+accuracy of `benchmarks.search_spaces.stand_in` it explained 0.74, 0.90 and 0.98 after 15, 30 and 60 random points,
+boosted trees alone 0.41, 0.88 and 0.95 (means of four draws); of the synthetic space's, 0.42, 0.54 and 0.68 against
+0.12, 0.41 and 0.59.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Points:
     codes: Codes
     predicted: Floats | None = None
 
-    def __getitem__(self, chosen: object) -> Points:
+    def __getitem__(self, chosen: Codes) -> Points:
         """Return some of the points."""
         return Points(self.codes[chosen], None if self.predicted is None else self.predicted[chosen])
 
@@ -153,9 +154,7 @@ def fit_trends(
     return sorted(((weight / total, trend) for weight, trend in weighed), key=lambda one: -one[0])
 
 
-def _fits(
-    kernel: Kernel, points: Points, values: Floats, noises: Floats, centre: float
-) -> list[tuple[float, Trend]]:
+def _fits(kernel: Kernel, points: Points, values: Floats, noises: Floats, centre: float) -> list[tuple[float, Trend]]:
     root = np.sqrt(noises)
     # One decomposition serves every noise; the scale has a closed form.
     sizes, turned = np.linalg.eigh(kernel.between(points, points) / np.outer(root, root))

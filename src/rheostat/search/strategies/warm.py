@@ -102,7 +102,9 @@ class Rule:
 
     def configuration(self, space: Space) -> dict[str, Value]:
         """Return its guess, canonical."""
-        return space.canonical({axis.name: self.picks[axis.name](axis) for axis in space.axes if axis.name in self.picks})
+        return space.canonical(
+            {axis.name: self.picks[axis.name](axis) for axis in space.axes if axis.name in self.picks}
+        )
 
 
 _ELASTIC: Final = _one_of("sandwich", "uniform", "nested")
@@ -174,7 +176,9 @@ def fitting(space: Space, configurations: Iterable[Mapping[str, Value]]) -> list
     """
     found: dict[str, dict[str, Value]] = {}
     for configuration in configurations:
-        fitted = {axis.name: _nearest(axis, configuration[axis.name]) for axis in space.axes if axis.name in configuration}
+        fitted = {
+            axis.name: _nearest(axis, configuration[axis.name]) for axis in space.axes if axis.name in configuration
+        }
         if None not in fitted.values():
             one = space.canonical(fitted)
             found.setdefault(space.key(one), one)
