@@ -107,7 +107,8 @@ def test_a_look_at_a_part_counts_less():
     model.fit(
         Points(np.vstack([codes, ALL[5:9]])), np.array([1.0, 3.0, 2.0, 2.0, 2.0, 2.0]), np.array([1, 0.1, 1, 1, 1, 1])
     )
-    assert model.mean(Points(ALL[:1]))[0] < 2.0
+    # The root of 3 is what both would come to if they counted alike.
+    assert model.mean(Points(ALL[:1]))[0] < 1.5
 
 
 def test_the_likeliest_trend_comes_first_and_all_together_are_one():
