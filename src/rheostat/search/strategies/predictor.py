@@ -92,8 +92,9 @@ class Predictor:
         first, groups = _groups(points.codes[:, self.columns])
         distinct = points[first]
         drawn = np.empty((count, len(first)))
-        for member, trend in enumerate(self._members):
-            rows = range(member, count, len(self._members))
+        members = [self._members[at % len(self._members)] for at in range(count)]
+        for trend in {id(member): member for member in members}.values():
+            rows = [at for at, member in enumerate(members) if member is trend]
             drawn[rows] = _draws(trend, distinct, len(rows), source)
         return self._out(drawn + self._correction(distinct))[:, groups]
 
