@@ -101,6 +101,13 @@ def test_equal_values_and_negative_ones_are_fine():
     assert np.isfinite(mixed.samples(Points(ALL), 4, np.random.default_rng(0))).all()
 
 
+def test_what_is_better_the_higher_it_is_is_learned_as_well():
+    speed = -1 / cost(ALL)
+    model = fitted(SOME, speed)
+    assert explained(-model.mean(Points(ALL)), -speed) > 0.97
+    assert (model.samples(Points(ALL), 8, np.random.default_rng(0)) < 0).all()
+
+
 def test_a_look_at_a_part_counts_less():
     codes = np.vstack([ALL[:1], ALL[:1]])
     model = Predictor(CODEC, None, seed=0, boosted=False)
