@@ -87,12 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     goals = Goals(tuple(Objective(name) for name in options.objectives))
     recorded = read(options.space)
+    started = commit()
     rows = {"compare": compare, "ablate": ablate, "limits": limits}[options.what](recorded, goals, options)
     print_table(rows)
     name = Path(options.space).stem
     out = options.out or RESULTS / f"search-{options.what}-{name}.json"
     about = {
-        "commit": commit(),
+        "commit": started,
         "space": name,
         "configurations": recorded.space.size,
         "machine": dict(recorded.machine),
