@@ -46,6 +46,13 @@ def test_costs_are_learned_from_few(boosted):
     assert explained(np.full(len(ALL), truth.mean()), truth) < 0.0
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_a_handful_of_points_is_enough_to_begin_with(count):
+    truth = cost(ALL)
+    found = fitted(SOME[:count], truth).mean(Points(ALL))
+    assert np.all(np.isfinite(found))
+
+
 def test_who_shares_all_that_matters_shares_what_was_measured():
     truth = cost(ALL)
     first = np.flatnonzero(ALL[:, 0] == 0)

@@ -16,6 +16,9 @@ __all__ = ["Predictor"]
 MEMBERS: Final = 8
 """Draws of the trend's settings, each with its own trees."""
 
+_FEWEST: Final = 4
+"""Points that trees are grown on at least: what they are subsampled from."""
+
 _TREES: Final[dict[str, Any]] = {
     "n_estimators": 30,
     "learning_rate": 0.1,
@@ -67,7 +70,7 @@ class Predictor:
         kept = points[first]
         weighed = fit_trends(self._codec, self.columns, kept, means, 1 / weights)
         self._members = _drawn(weighed, MEMBERS)
-        self._trees = self._corrections(kept, means, weights) if self._boosted else []
+        self._trees = self._corrections(kept, means, weights) if self._boosted and len(means) >= _FEWEST else []
 
     def mean(self, points: Points) -> Floats:
         """Return the expected values, ``[points]``."""
