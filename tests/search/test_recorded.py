@@ -62,6 +62,14 @@ def test_failures_are_rows_with_a_reason(tmp_path):
     assert read.share([rows[0].configuration], QUICK) == 0.0
 
 
+def test_a_status_is_reason_enough(tmp_path):
+    small().write(tmp_path / "space.json")
+    data = json.loads((tmp_path / "space.json").read_text())
+    data["rows"][0].update(status="timed-out", reason="", metrics={})
+    (tmp_path / "space.json").write_text(json.dumps(data))
+    assert RecordedSpace.read(tmp_path / "space.json").rows[0].reason == "timed-out"
+
+
 def test_a_missing_configuration_is_named():
     made = small()
     with pytest.raises(MeasurementError, match=r"3 rows for 4, without \{'tokens': 0.5, 'batch': 1\}"):

@@ -152,10 +152,8 @@ def _swept(points: list[tuple[float, ...]], reference: tuple[float, ...]) -> flo
 
 
 def _step(xs: list[float], ys: list[float], x: float, y: float) -> float:
-    """Put a point into the staircase and return the area that it adds."""
+    """Put a point that nothing in the staircase dominates into it, and return the area that it adds."""
     at = bisect_left(xs, x)
-    if ys[at - 1] <= y or (xs[at] == x and ys[at] <= y):
-        return 0.0
     added, left, roof, end = 0.0, x, ys[at - 1], at
     while ys[end] >= y:
         added += (xs[end] - left) * (roof - y)

@@ -336,7 +336,9 @@ _TABLES = ("machine", "workload", "right", "trainings", "sources")
 def _row(data: Mapping[str, Any], space: Space, sources: Mapping[str, tuple[str, str]]) -> Row:
     metrics = {name: _metric(name, numbers, sources) for name, numbers in data.get("metrics", {}).items()}
     configuration = space.canonical(data["configuration"])
-    return Row(configuration, metrics, float(data.get("seconds", 0.0)), str(data.get("reason", "")))
+    status = str(data.get("status", "ok"))
+    reason = str(data.get("reason") or ("" if status == "ok" else status))
+    return Row(configuration, metrics, float(data.get("seconds", 0.0)), reason)
 
 
 def _metric(name: str, numbers: Sequence[float | None], sources: Mapping[str, tuple[str, str]]) -> Metric:

@@ -15,12 +15,12 @@ from rheostat.search.strategies.strategy import STRATEGIES, Hints, Outcome, Stra
 
 CONDITIONAL = Space(
     (
-        Axis("recipe", "finetuning", ("plain", "uniform", "sandwich"), "plain", ordered=False),
+        Axis("recipe", "finetuning", ("plain", "uniform"), "plain", ordered=False),
         Axis("tokens", "inference", (0.25, 0.5, 1.0), 1.0),
         Axis("scorer", "inference", ("attention", "norm"), "attention", ordered=False, when=(("tokens", (0.25, 0.5)),)),
         Axis("batch", "deployment", (1, 8), 8),
     ),
-    (Conflict((("recipe", ("sandwich",)), ("batch", (8,))), "does not fit"),),
+    (Conflict((("recipe", ("uniform",)), ("batch", (8,))), "does not fit"),),
 )
 
 
@@ -68,7 +68,7 @@ def test_it_asks_for_everything_once_and_then_for_nothing(name):
 
 
 def test_the_same_seed_and_the_same_tells_give_the_same_asks(name):
-    first, second, other = (exhausted(make_strategy(name, CONDITIONAL, 2, seed=seed), 3, most=15) for seed in (5, 5, 6))
+    first, second, other = (exhausted(make_strategy(name, CONDITIONAL, 2, seed=seed), 3, most=9) for seed in (5, 5, 6))
     assert first == second
     assert first != other
 
@@ -84,7 +84,7 @@ def test_what_was_told_is_not_asked(name):
 
 def test_guesses_come_first(name):
     guess = {"recipe": "uniform", "tokens": 0.5, "batch": 1}
-    impossible = {"recipe": "sandwich", "batch": 8}
+    impossible = {"recipe": "uniform", "batch": 8}
     strategy = make_strategy(name, CONDITIONAL, 2, hints=Hints(guesses=[impossible, guess, guess]))
     asked = strategy.ask(2)
     assert asked[0] == {"recipe": "uniform", "tokens": 0.5, "scorer": "attention", "batch": 1}

@@ -8,8 +8,10 @@ from benchmarks.search_spaces import GOALS, stand_in
 from rheostat.core.errors import RheostatError
 from rheostat.core.goals import Goals, Limit
 from rheostat.core.space import Axis, Space
+from rheostat.search.strategies.codes import Codec
 from rheostat.search.strategies.strategy import Hints, Outcome, make_strategy
 from rheostat.search.strategies.surrogate import Settings, SurrogateStrategy
+from rheostat.search.strategies.view import Costs
 from rheostat.search.strategies.warm import dependencies
 
 SMALL = Space(
@@ -126,6 +128,17 @@ def test_a_cost_model_may_know_nothing_of_some():
     strategy = make_strategy("surrogate", SMALL, 2, hints=Hints(predict=predict))
     strategy.tell(told(strategy.ask(8)))
     assert len(strategy.ask(5)) == 5
+
+
+def test_a_cost_model_of_speed_is_negative():
+    codec = Codec(SMALL)
+    codes = codec.encode(list(SMALL.configurations()))
+    costs = Costs(
+        codec, Hints(predict=lambda one: {0: one["tokens"] * one["batch"], 1: -1 / (one["tokens"] * one["batch"])})
+    )
+    seconds, speeds = (costs.points(codes, at, costs.scale(codes, at)).predicted for at in (0, 1))
+    assert speeds == pytest.approx(seconds)
+    assert costs.scale(codes, 2) is None
 
 
 @pytest.mark.parametrize("settings", [Settings(uncertain=False), Settings(boosted=False), Settings(start=12)])

@@ -52,7 +52,10 @@ class Costs:
         if self.hints.predict is None:
             return np.full(len(codes), np.nan)
         values = [self._of(row).get(at, np.nan) for row in codes]
-        return np.log(np.maximum(np.array(values, dtype=np.float64), 1e-300))
+        found = np.array(values, dtype=np.float64)
+        # What is better the higher it is comes turned, as negative numbers.
+        logs: Floats = np.sign(found) * np.log(np.maximum(np.abs(found), 1e-300))
+        return logs
 
     def _of(self, row: Codes) -> Mapping[int, float]:
         key = row.tobytes()
