@@ -58,7 +58,9 @@ def prepare(order):
 
 def turn(order):
     setting = settings[order["name"]]
-    passes = [[{"latency": seconds(setting)} for _ in range(order["requests"])] for _ in range(order["passes"])]
+    count = 1 if order["short"] else setting["requests"]
+    latency = seconds({**setting, "batch": 1} if order["short"] else setting)
+    passes = [[{"latency": latency} for _ in range(count)] for _ in range(order["passes"])]
     return {"passes": passes, "seconds": 0.01, "processor": 0.02, "touched": [1, 10], "faults": 0}
 
 

@@ -14,7 +14,9 @@ from rheostat.core.measurement import Measurement
 from rheostat.core.text import TextData
 from rheostat.core.workload import Workload
 from rheostat.measure.bench.process import WorkError
+from rheostat.measure.probes.meter import EnergyMeter, moved
 from rheostat.search.evaluator import Evaluator, Request, fidelity_of
+from rheostat.search.instruments import Instruments
 from rheostat.search.local import LocalEvaluator, LocalOptions, local_evaluator
 from rheostat.search.sitting import SettingMethod, Sitting
 from rheostat.search.trainings import GivenBundles, TrainingOptions
@@ -200,6 +202,36 @@ def test_a_reference_that_cannot_run_is_done_without(tmp_path: Path, data: TextD
     assert found.status == "ok"
     assert found.metrics["speedup"].value is None
     assert "no room" in found.metrics["speedup"].source
+
+
+class _Meter(EnergyMeter):
+    """Gives what it is told, turn by turn; 0 is below its step."""
+
+    provenance = "counter"
+    source = "a counter"
+
+    def __init__(self, joules: list[float]) -> None:
+        self._joules = joules
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> float:
+        return moved(self._joules.pop(0), self.source)
+
+
+@pytest.mark.parametrize(("joules", "expected"), [([1.0, 2.0, 3.0], 6 / 27), ([1.0, 0.0, 3.0], None)])
+def test_energy_is_read_over_all_turns_or_not_at_all(
+    tmp_path: Path, data: TextData, joules: list[float], expected: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = Instruments(_Meter(joules), 0.5, "", False, 1e9)
+    monkeypatch.setattr(Instruments, "of", lambda device: tools)
+    with evaluator(tmp_path, data) as ours:
+        (found,) = ours.evaluate([request()])
+    energy = found.metrics["energy_per_sample"]
+    # 3 turns of 8 rows, and an untimed one before each.
+    assert energy.value == (None if expected is None else pytest.approx(expected))
+    assert energy.source == ("" if expected else "a turn was shorter than the step of the meter")
 
 
 def _no_room(*about: Any) -> Sitting:

@@ -28,7 +28,7 @@ def test_a_training_runs_once(tmp_path: Path, data: TextData, monkeypatch: pytes
     first = known.source(plain)
     assert first.seconds > 0
     told = json.loads(Path(first.place, "bundle.json").read_text())
-    assert told == {"training": {"max_minutes": 2.0}, "axes": plain}
+    assert told == {"training": {"max_minutes": 2.0, "save_minutes": 2.0}, "axes": plain}
     monkeypatch.setattr(trainings, "COMMAND", ("false",))
     again = local(tmp_path, data, settings={"max_minutes": 2.0})
     assert (again.source(plain).place, again.source(plain).seconds) == (first.place, 0.0)
@@ -62,7 +62,7 @@ def test_a_lower_fidelity_trains_less(
 ) -> None:
     known = local(tmp_path, data, settings=settings)
     place = known.source({"recipe": "plain"}, 0.25).place
-    assert json.loads(Path(place, "bundle.json").read_text())["training"] == told
+    assert json.loads(Path(place, "bundle.json").read_text())["training"] == {**told, "save_minutes": 2.0}
     assert known.price({"recipe": "plain"}) > 0
 
 

@@ -204,8 +204,9 @@ class LocalEvaluator:
             sitting = self._seated(task, source, model, clock)
             judged = self._judged(task, model, sitting, clock)
             return self._measured(task, model, sitting, judged, clock)
-        except WorkError as failure:
+        except (WorkError, RheostatError) as error:
             self._seats.drop()
+            failure = error if isinstance(error, WorkError) else WorkError("failed", str(error))
             return self._record(task, model.facts, failure, seconds=source.seconds + time.monotonic() - start)
 
     def _seated(self, task: _Task, source: Source, model: Model, clock: Clock) -> Sitting:
@@ -296,11 +297,11 @@ class LocalEvaluator:
             cores=self._facts["cores"],
             disk=model.disk,
             idle_watts=tools.idle_watts,
-            energy_reason=tools.energy_reason,
+            energy_reason=tools.energy_reason or "a turn was shorter than the step of the meter",
             energy_estimated=tools.energy_estimated,
         )
         metrics = {**metrics_of([taken.found], around), **processor_metrics(taken.processor)}
-        if tools.meter is None and self._watts is not None:
+        if taken.found.energy is None and self._watts is not None:
             metrics.update(estimated_energy(taken.processor, self._watts))
         # Compression is of one model against another one, which is not loaded here.
         return {name: metric for name, metric in metrics.items() if not name.startswith("compression")}

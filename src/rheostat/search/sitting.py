@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rheostat.core.efficiency import Energy
-from rheostat.core.errors import SettingError
+from rheostat.core.errors import MeasurementError, SettingError
 from rheostat.core.workload import Workload
 from rheostat.measure.bench.process import MeasuredProcess, WorkError
 from rheostat.measure.bench.session import Found, Texts
@@ -25,6 +26,7 @@ __all__ = ["Reference", "Setting", "SettingMethod", "Sitting", "Taken", "measure
 _INTERVAL = 0.01
 _HERE = "setting"
 _OTHER = "reference"
+_SCALES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,9 @@ class Sitting:
 
 
 class Reference:
-    """What settings take turns with: the plain model at one setting, of which a turn is one request.
+    """What settings take turns with: the plain model at one setting, of which a turn is one row alone.
+
+    How many times as long a row of a whole batch takes is found once, at the beginning: turns stay short.
 
     Args:
         sitting: Where it runs; settings of the same sitting take turns with it in one process.
@@ -180,21 +184,25 @@ class Reference:
 
     def __init__(self, sitting: Sitting, setting: Setting) -> None:
         self.sitting = sitting
-        prepared = sitting.prepare(_OTHER, setting)
-        self._rows = sum(prepared["rows"])
-        reply = sitting.ask("turn", name=_OTHER, requests=len(prepared["rows"]), passes=3)
-        firsts = [one[0]["latency"] for one in reply["passes"]]
-        # A turn is the first request alone; all requests take so many times as long.
-        self._scale = median(sum(each["latency"] for each in one) for one in reply["passes"]) / median(firsts)
+        rows = sum(sitting.prepare(_OTHER, setting)["rows"])
+        # In turn, so that a slow moment of the machine does not count for one of them alone.
+        scales = []
+        for _ in range(_SCALES):
+            (whole,) = sitting.ask("turn", name=_OTHER, short=False, passes=1)["passes"]
+            scales.append(sum(one["latency"] for one in whole) / rows / self._row())
+        self._scale: float = median(scales)
 
     def seconds(self) -> float:
-        """Take a turn; return the seconds that a row takes on average over all requests.
+        """Take a turn; return the seconds that a row takes in a batch of the setting.
 
         Raises:
             WorkError: If it fails.
         """
-        reply = self.sitting.ask("turn", name=_OTHER, requests=1, passes=1)
-        return float(reply["passes"][0][0]["latency"] * self._scale / self._rows)
+        return self._row() * self._scale
+
+    def _row(self) -> float:
+        ((row,),) = self.sitting.ask("turn", name=_OTHER, short=True, passes=1)["passes"]
+        return float(row["latency"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +212,12 @@ class Taken:
     Attributes:
         found: Raw findings, as a bench has them.
         processor: Processor seconds of a row, all threads together, turn by turn.
+        energy: Energy of each turn that could be read.
     """
 
     found: Found
     processor: list[float] = field(default_factory=list)
+    energy: list[Energy] = field(default_factory=list)
 
 
 def measured(
@@ -235,6 +245,8 @@ def measured(
         other = first if number % 2 == 0 else _other(reference, sitting)
         if other is not None:
             taken.found.ratios.append(mine / other)
+    if len(taken.energy) == method.rounds:
+        taken.found.energy = Energy(sum(one.joules for one in taken.energy), sum(one.seconds for one in taken.energy))
     return taken
 
 
@@ -271,11 +283,11 @@ def _turn(sitting: Sitting, taken: Taken, passes: int, method: SettingMethod, me
     if meter is not None:
         meter.start()
     with Sampler(probes, _INTERVAL) as sampler:
-        requests = len(found.described["rows"])
-        reply = sitting.ask("turn", name=_HERE, requests=requests, passes=passes)
+        reply = sitting.ask("turn", name=_HERE, short=False, passes=passes)
     if meter is not None:
-        earlier = found.energy or Energy(0.0, 1e-12)
-        found.energy = Energy(earlier.joules + meter.stop(), earlier.seconds + sampler.elapsed)
+        # A turn may be shorter than the meter's step: then there is no energy, and the rest counts.
+        with suppress(MeasurementError):
+            taken.energy.append(Energy(meter.stop(), sampler.elapsed))
     found.busy_seconds += reply["processor"]
     taken.processor.append(reply["processor"] / (passes * sum(found.described["rows"])))
     found.memory.append(sampler.trace(probes[0].name))

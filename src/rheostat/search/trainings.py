@@ -230,7 +230,8 @@ class LocalTrainings:
             "data": str(self._texts()),
             "out": str(place),
             "training": dict(training),
-            "more": self._options.share(fidelity, len(self._data.splits.get("train", ()))),
+            # How often checkpoints are written does not change what is learnt.
+            "more": {"save_minutes": 2.0, **self._options.share(fidelity, len(self._data.splits.get("train", ())))},
         }
         about = {"training": dict(training), "fidelity": fidelity}
         start = time.monotonic()

@@ -109,10 +109,11 @@ class SettingBench:
         }
 
     def turn(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Run the first so many requests of a named setting some times, after one untimed row."""
+        """Run the requests of a named setting, or their first row alone, some times, after one untimed row."""
         setting = self._settings[order["name"]]
         self._turn_to(setting)
-        work, requests = setting.work, setting.work.requests[: order["requests"]]
+        work = setting.work
+        requests = [_first_row(work)] if order["short"] else work.requests
         touched = _touch(self.subject, work)
         used, faults = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         start = time.perf_counter()
@@ -181,11 +182,15 @@ def main() -> None:
 
 def _touch(subject: Subject, work: Work) -> tuple[int, int]:
     """Bring weights and code back into the caches, which another setting had meanwhile; return rows and tokens."""
-    row = {name: tensor[:1] for name, tensor in work.requests[0].items()}
+    row = _first_row(work)
     with torch.inference_mode():
         subject.model(**row)
     subject.wait()
     return 1, int(row["attention_mask"].sum())
+
+
+def _first_row(work: Work) -> dict[str, Any]:
+    return {name: tensor[:1] for name, tensor in work.requests[0].items()}
 
 
 def _tidy() -> None:
