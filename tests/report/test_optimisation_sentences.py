@@ -131,6 +131,20 @@ def test_each_limit_is_told_with_what_relaxing_it_buys(data: StudyData) -> None:
     assert all(row.kept for row in (accuracy, latency, memory))
 
 
+def test_what_relaxing_a_limit_makes_worse_is_said_too(data: StudyData) -> None:
+    # One row a request: less memory, but a row takes more energy.
+    near = next(one for one in data.result.front if one.number == 27)
+    assert data.result.binding is not None
+    said = binding_sentence(
+        replace(data, result=replace(data.result, binding=replace(data.result.binding, nearest=near)))
+    )
+
+    assert "it would bring peak memory 1." in said
+    assert ", but latency, p95, a row 1." in said
+    assert "energy a sample (estimated) 1." in said
+    assert said.endswith("times higher.")
+
+
 def test_the_limit_that_binds_and_what_relaxing_it_brings(data: StudyData) -> None:
     said = binding_sentence(data)
 

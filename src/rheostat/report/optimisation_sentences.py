@@ -160,7 +160,7 @@ def binding_sentence(study: StudyData) -> str:
     near = None if binding.nearest is None else study.find(binding.nearest.configuration)
     if near is None:
         return f"The limit that binds is {words}."
-    bought = _bought(study, near, study.recommended) or "more"
+    bought = _bought(study, near, study.recommended)
     return f"The limit that binds is {words}: relaxed for {near.name}{found}, it would bring {bought}."
 
 
@@ -279,15 +279,18 @@ def _names(points: Sequence[Point]) -> str:
 
 
 def _bought(study: StudyData, point: Point, best: Point) -> str:
-    """Say what is better in a point than in the recommended one."""
-    found = []
+    """Say what is better in a point than in the recommended one, and what is worse."""
+    better, worse = [], []
     for metric in study.costs:
         one, other = study.gain(point, metric), study.gain(best, metric)
-        if one is not None and other is not None and one.value > other.value * _WORTH:
-            ratio = one.value / other.value
-            each = study.each(point, metric) or study.each(best, metric)
-            found.append(f"{study.title_of(metric)}{each} {gain_text(metric, Estimate(ratio, ratio, ratio))}")
-    return ", ".join(found)
+        ratio = one.value / other.value if one is not None and other is not None else 1.0
+        each = study.each(point, metric) or study.each(best, metric)
+        words = f"{study.title_of(metric)}{each} {gain_text(metric, Estimate(ratio, ratio, ratio))}"
+        if ratio > _WORTH:
+            better.append(words)
+        elif ratio < 1 / _WORTH:
+            worse.append(words)
+    return f"{', '.join(better) or 'more'}" + (f", but {', '.join(worse)}" if worse else "")
 
 
 def _as_good(study: StudyData, metrics: Mapping[str, Metric]) -> bool:

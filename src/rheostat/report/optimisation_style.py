@@ -50,7 +50,7 @@ abbr { text-decoration: none; }
 .choose label { display: inline-flex; align-items: center; gap: .5rem; font-size: .94rem; max-width: 100%; }
 select { font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: .4rem;
   padding: .25rem .5rem; min-width: 0; max-width: 100%; }
-.found { font-size: .94rem; } .found ol { margin: .3rem 0 0; padding-left: 1.4rem; }
+.found { font-size: .94rem; margin-top: .7rem; } .found ol { margin: .3rem 0 0; padding-left: 1.4rem; }
 .found li { margin: .15rem 0; overflow-wrap: anywhere; }
 .coordinates { position: relative; margin-top: .8rem; }
 .coordinates svg { position: absolute; inset: 0; width: 100%; height: 100%; }
@@ -75,7 +75,8 @@ select { font: inherit; color: var(--ink); background: var(--card); border: 1px 
 .bands i { display: inline-block; width: 1.6rem; height: .6rem; background: var(--q); margin: 0 1px; }
 .picked { min-height: 1.5em; }
 @media (max-width: 640px) { .wide { display: none; } .reasons td, .reasons th[scope=row] { min-width: 4.6rem; }
-  .limits td, .limits td:last-child { min-width: 5rem; } .levels th[scope=row] { min-width: 5.5rem; } }
+  .limits td { min-width: 5rem; } .limits td:last-child { min-width: 16rem; }
+  .levels th[scope=row] { min-width: 5.5rem; } }
 """
 )
 
