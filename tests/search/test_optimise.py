@@ -299,7 +299,7 @@ def test_progress_is_told_after_every_measurement(tmp_path: Path) -> None:
 
 def test_without_a_limit_on_quality_not_much_of_it_is_lost(tmp_path: Path) -> None:
     goals = Goals((Objective("accuracy"), Objective("latency_p95")))
-    result, _ = run(tmp_path, Synthetic(tmp_path / "t", noise=0.0), goals=goals, budget=3000.0)
+    result, _ = run(tmp_path, Synthetic(tmp_path / "t", noise=0.0), goals=goals, budget=900.0, bundles=False)
 
     assert result.recommended is not None
     assert result.recommended.score is not None
@@ -376,6 +376,7 @@ def check_bundle(folder: Path) -> None:
     assert manifest["configuration"]
 
 
+@pytest.mark.slow
 def test_the_strategies_all_come_to_an_end(tmp_path: Path) -> None:
     for name in ("surrogate", "tpe", "nsga2"):
         result, _ = run(tmp_path / name, strategy=name, budget=250.0, bundles=False)
