@@ -5,6 +5,7 @@ import math
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,10 +19,24 @@ import pytest
 from rheostat.core.errors import MeasurementError, SettingError, StudyError
 from rheostat.core.goals import Goals, Limit, Objective
 from rheostat.core.result import Result, read_result
+from rheostat.search.database import connect
 from rheostat.search.evidence import CONFIRMATION
 from rheostat.search.loop import Progress, search
 from rheostat.search.study import Study
 from tests.search.synthetic import GOALS, SPACE, Synthetic, problem, truth
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for the disk is most of what a search without models does."""
+
+    def connected(file: Path) -> sqlite3.Connection:
+        database = connect(file)
+        database.execute("PRAGMA synchronous = OFF")
+        return database
+
+    monkeypatch.setattr("rheostat.search.study.connect", connected)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def run(folder: Path, evaluator: Synthetic | None = None, **changes: Any) -> tuple[Result, Synthetic]:
@@ -284,7 +299,7 @@ def test_progress_is_told_after_every_measurement(tmp_path: Path) -> None:
 
 def test_without_a_limit_on_quality_not_much_of_it_is_lost(tmp_path: Path) -> None:
     goals = Goals((Objective("accuracy"), Objective("latency_p95")))
-    result, _ = run(tmp_path, Synthetic(tmp_path / "t", noise=0.0), goals=goals, budget=3000.0)
+    result, _ = run(tmp_path, Synthetic(tmp_path / "t", noise=0.0), goals=goals, budget=900.0, bundles=False)
 
     assert result.recommended is not None
     assert result.recommended.score is not None
@@ -359,3 +374,35 @@ def check_bundle(folder: Path) -> None:
     manifest = json.loads((folder / "bundle.json").read_text())
     assert (folder / "model.safetensors").read_bytes() == manifest["weights"].encode() * 1000
     assert manifest["configuration"]
+
+
+@pytest.mark.slow
+def test_the_strategies_all_come_to_an_end(tmp_path: Path) -> None:
+    for name in ("surrogate", "tpe", "nsga2"):
+        result, _ = run(tmp_path / name, strategy=name, budget=250.0, bundles=False)
+        assert result.status == "ok", name
+        assert result.trials > 5
+
+
+def test_a_repeat_after_a_failure_is_another_trial(tmp_path: Path) -> None:
+    """A configuration that fails now and then is never taken for one that has been measured already."""
+    evaluator = Synthetic(tmp_path / "t", noise=0.2)
+    result, _ = run(tmp_path, evaluator, budget=800.0, repeats=3, bundles=False)
+
+    with Study(tmp_path / "study") as study:
+        again = [trial for trial in study.trials() if trial.strategy == "repeat"]
+        assert study.counts()["DONE"] == result.trials
+    assert again
+
+
+def test_the_default_gains_nothing_over_itself(tmp_path: Path) -> None:
+    goals = Goals(
+        GOALS.objectives, (Limit("accuracy", "least", -0.005, "difference"), Limit("latency_p95", "most", 1.0))
+    )
+    only = Goals(GOALS.objectives, (Limit("memory_peak_host", "least", 0.999, "ratio"),))
+    for number, each in enumerate((goals, only)):
+        result, _ = run(tmp_path / str(number), Synthetic(tmp_path / "t"), goals=each, budget=300.0, bundles=False)
+        assert result.baseline is not None
+        assert result.baseline.preference == pytest.approx(1.0)
+        assert result.baseline.score is not None
+        assert result.baseline.score.lost == pytest.approx(0.0)

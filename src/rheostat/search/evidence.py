@@ -84,6 +84,11 @@ class Evidence:
         """Number of the trial that says most."""
         return (self.confirmations or self.counted or self.trials)[-1].number
 
+    @property
+    def attempts(self) -> int:
+        """How often it was measured in full, failures and confirmations included: the number of the next repeat."""
+        return sum(trial.fidelity == 1.0 for trial in self.trials)
+
     def at(self, fidelity: float) -> Mapping[str, Metric] | None:
         """Return its metrics at a fidelity; None where it was not measured there."""
         found = [trial.measurement.metrics for trial in self.trials if trial.ok and trial.fidelity == fidelity]

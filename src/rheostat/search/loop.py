@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from rheostat.core.errors import MeasurementError, RheostatError, SettingError
 from rheostat.core.files import write_atomically
+from rheostat.core.knob import Value
 from rheostat.core.metrics import Metric
 from rheostat.core.result import RECOMMENDED, Finding, Result, read_result
 from rheostat.core.trial import Trial
@@ -200,6 +201,8 @@ class _Loop:
         """Measure one round; return why the search ends, or nothing."""
         if rounds.settled(self._picture):
             return "settled"
+        if self._misses >= _MISSES:
+            return "budget"
         picks = rounds.picks(self._picture)
         if not picks:
             return "exhausted"
@@ -208,10 +211,10 @@ class _Loop:
         if not fitting:
             # Something cheaper may be asked for next.
             self._misses += 1
-            return "budget" if self._misses >= _MISSES else ""
-        self._misses = 0
+            return ""
         before = len(self._known.trials)
         self._measurer.measure([picks[at] for at in fitting], deadline=end)
+        self._misses = 0 if len(self._known.trials) > before else self._misses + 1
         strategy.tell(self._known.outcomes(self._known.trials[before:]))
         self._keep("")
         return ""
@@ -258,11 +261,16 @@ class _Loop:
 
     def _strategy(self) -> Strategy:
         problem = self._problem
-        hints = replace(problem.hints, price=self._evaluator.price)
+        hints = replace(problem.hints, price=self._rough_price)
         count = len(problem.goals.objectives)
         made = make_strategy(problem.strategy, problem.space, count, seed=problem.seed, hints=hints)
         made.tell(self._known.outcomes(self._known.trials))
         return made
+
+    def _rough_price(self, configuration: Mapping[str, Value]) -> float:
+        """Return a price to the next power of two: how long something took shall not decide what is proposed."""
+        price = self._evaluator.price(configuration)
+        return 2.0 ** round(math.log2(price)) if price > 0 else 0.0
 
     def _confirm(self) -> None:
         """Measure again what would be recommended, until one keeps the limits again or nothing is left.
@@ -281,8 +289,7 @@ class _Loop:
             needed = self._measurer.forecast.seconds(price) if any(map(confirmed, kept)) else 0.0
             if tried and self._left <= needed:
                 return
-            repeat = sum(trial.fidelity == 1.0 for trial in kept[0].trials)
-            pick = Pick(Request(kept[0].configuration), CONFIRMATION, price, repeat)
+            pick = Pick(Request(kept[0].configuration), CONFIRMATION, price, kept[0].attempts)
             self._measurer.measure([pick], deadline=math.inf)
             self._keep("")
 

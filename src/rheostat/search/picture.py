@@ -66,7 +66,7 @@ class Picture:
     def complete(self) -> list[Evidence]:
         """What was measured in full with every objective, whether it keeps the limits or not."""
         full = [one for one in self.evidence.values() if one.full]
-        return [one for one in full if self.problem.goals.values(one.verdict_metrics) is not None]
+        return [one for one in full if self.problem.goals.values(self.verdict(one)) is not None]
 
     @cached_property
     def front(self) -> list[Evidence]:
@@ -74,22 +74,27 @@ class Picture:
         leading = set(front([self._values(one) for one in self.kept]))
         return [one for at, one in enumerate(self.kept) if at in leading]
 
+    def verdict(self, one: Evidence) -> Mapping[str, Metric]:
+        """Return what limits and gains are judged on: of the baseline, which nobody chose, all measurements."""
+        found = one.verdict_metrics
+        return one.metrics if one is self.baseline and found else found
+
     def confirmed(self, one: Evidence) -> bool:
         """Whether it was measured again after it was chosen, as often as that takes."""
         return len(one.confirmations) >= self.problem.confirmations
 
     def excess(self, one: Evidence) -> float:
         """Return by how much it passes the limits, by what counts as the verdict."""
-        return self.problem.goals.excess(one.verdict_metrics, self.baseline_metrics)
+        return self.problem.goals.excess(self.verdict(one), self.baseline_metrics)
 
     def broken(self, one: Evidence) -> list[Verdict]:
         """Return the limits that it breaks, the worst first."""
-        verdicts = self.problem.goals.verdicts(one.verdict_metrics, self.baseline_metrics)
+        verdicts = self.problem.goals.verdicts(self.verdict(one), self.baseline_metrics)
         return sorted((each for each in verdicts if not each.kept), key=lambda each: -each.excess)
 
     def finding(self, one: Evidence) -> Finding:
         """Return what is known of a configuration, as a result tells it."""
-        metrics = one.verdict_metrics
+        metrics = self.verdict(one)
         return Finding(
             one.number,
             one.configuration,
@@ -123,7 +128,9 @@ class Picture:
         """Return what was only looked at and seems to be what relaxing a limit would buy; None where that is known."""
         if self._beyond(recommended, self.complete) is not None:
             return None
-        return self._beyond(recommended, [one for one in self.evidence.values() if 0 < one.fidelity < 1.0])
+        return self._beyond(
+            recommended, [one for one in self.evidence.values() if 0 < one.fidelity < 1.0 and not one.failed]
+        )
 
     def _beyond(self, recommended: Evidence, others: Iterable[Evidence]) -> Evidence | None:
         """Return what is better and breaks one limit alone, by the least."""
@@ -146,17 +153,17 @@ class Picture:
         return found
 
     def _values(self, one: Evidence) -> tuple[float, ...]:
-        return self.problem.goals.values(one.verdict_metrics) or ()
+        return self.problem.goals.values(self.verdict(one)) or ()
 
     def _lost_too_much(self, one: Evidence) -> float:
         """Return the points of quality beyond AE-LLM's bound, where nothing else looks after quality."""
         if not self.problem.guards_quality:
             return 0.0
-        lost = self.problem.score(one.configuration, one.verdict_metrics, self.baseline_metrics).lost
+        lost = self.problem.score(one.configuration, self.verdict(one), self.baseline_metrics).lost
         return 0.0 if lost is None else max(0.0, lost - ALLOWED_LOSS)
 
     def _rank(self, one: Evidence) -> tuple[float, float, int]:
-        found = self.problem.preference(one.configuration, one.verdict_metrics, self.baseline_metrics)
+        found = self.problem.preference(one.configuration, self.verdict(one), self.baseline_metrics)
         return self._lost_too_much(one), -(found or 0.0), one.number
 
     def _candidate(self, key: str, one: Evidence) -> Candidate:

@@ -80,7 +80,7 @@ class Rounds:
 
     def _repeats(self, picture: Picture) -> list[Pick]:
         found = [picture.evidence[key] for key in doubts(picture.candidates, self._problem.repeats)]
-        return [self._pick(one.configuration, 1.0, "repeat", len(one.counted)) for one in found]
+        return [self._pick(one.configuration, 1.0, "repeat", one.attempts) for one in found]
 
     def _new(self, picture: Picture, count: int) -> list[Pick]:
         """Return so many new measurements, of few new trainings, each with some settings of the dials."""
