@@ -1,4 +1,4 @@
-"""The main job on real input: find the best configuration for a model, a task and this machine, and look at what it does.
+"""The main job on real input: find the best configuration for a model, a task and this machine, and look at it work.
 
 `make demo` runs this: three commands of rheostat, each shown before it runs. What is done already is not done again;
 `--fresh` starts over.
