@@ -11,7 +11,7 @@ from rheostat.core.goals import Verdict
 from rheostat.core.metrics import Metric
 from rheostat.core.pareto import front
 from rheostat.core.result import Binding, Finding
-from rheostat.core.score import ALLOWED_LOSS
+from rheostat.core.score import ALLOWED_LOSS, QUALITY
 from rheostat.core.trial import Trial
 from rheostat.search.evidence import Evidence, gathered, improvements, optimistic
 from rheostat.search.problem import Problem
@@ -186,7 +186,8 @@ class Picture:
             self.excess(one),
             0.0 if unknown else goals.excess(hoped, baseline),
             self._preferences(one, hoped),
-            bool(one.straddled(goals.limits, baseline)),
+            # Quality is judged on the same rows every time: measuring again decides nothing.
+            any(limit.metric not in QUALITY for limit in one.straddled(goals.limits, baseline)),
             self.confirmed(one),
         )
 

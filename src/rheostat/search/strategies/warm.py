@@ -1,8 +1,8 @@
 """What is known before a search: rules of thumb for the first guesses, and what cannot matter to what.
 
 The rules are AE-LLM's guidelines (memory-bound: low bits, small adapters; latency-bound: fewer tokens and layers,
-int8; accuracy-bound: the whole model in full precision), said in our axes. Its mixtures of experts and attention
-variants have none here.
+int8; accuracy-bound: the whole model in precision that costs nothing), said in our axes. Its mixtures of experts and
+attention variants have none here, and where it has adapters for the sake of quality all weights are trained.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Rule:
         )
 
 
-_ELASTIC: Final = _one_of("sandwich", "uniform", "nested")
+_ELASTIC: Final = _one_of("mixed", "uniform", "sandwich", "nested")
 _INT8: Final = _one_of("int8", "int8-weight", "bf16", "fp16")
 
 RULES: Final = (
@@ -124,7 +124,7 @@ RULES: Final = (
     Rule(
         "accuracy-bound: the whole model, in precision that costs nothing",
         ("quality",),
-        {"precision": _INT8, "adapter": _one_of("rslora", "dora", "lora"), "rank": _largest},
+        {"precision": _INT8},
     ),
     Rule(
         "latency-bound to the utmost: the other end of every dial, int8",
