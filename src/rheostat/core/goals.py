@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rheostat.core.errors import SettingError
 from rheostat.core.metrics import Metric, metric_kind
 
-__all__ = ["Goals", "Limit", "Objective", "Verdict"]
+__all__ = ["Goals", "Limit", "LimitVerdict", "Objective"]
 
 Metrics = Mapping[str, Metric]
 
@@ -57,7 +57,7 @@ class Objective:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LimitVerdict:
     """How a configuration stands to a limit.
 
     Attributes:
@@ -126,18 +126,18 @@ class Limit:
             return self.value * found.value
         return found.value - self.value if self.bound == "least" else found.value + self.value
 
-    def verdict(self, metrics: Metrics, baseline: Metrics) -> Verdict:
+    def verdict(self, metrics: Metrics, baseline: Metrics) -> LimitVerdict:
         """Say whether a configuration keeps it; a metric that is missing breaks it."""
         asked = self.asked(baseline)
         metric = metrics.get(self.metric)
         found = None if metric is None else metric.value
         if found is None or math.isnan(asked):
-            return Verdict(self, asked, found, math.inf)
+            return LimitVerdict(self, asked, found, math.inf)
         passed = found - asked if self.bound == "most" else asked - found
         # What arithmetic adds to a number that was read as text is not a loss.
         if passed <= 1e-12 * max(abs(asked), 1.0):
-            return Verdict(self, asked, found, 0.0)
-        return Verdict(self, asked, found, passed / (abs(asked) or 1.0))
+            return LimitVerdict(self, asked, found, 0.0)
+        return LimitVerdict(self, asked, found, passed / (abs(asked) or 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class Goals:
         found = [objective.value(metrics) for objective in self.objectives]
         return None if None in found else tuple(value for value in found if value is not None)
 
-    def verdicts(self, metrics: Metrics, baseline: Metrics) -> tuple[Verdict, ...]:
+    def verdicts(self, metrics: Metrics, baseline: Metrics) -> tuple[LimitVerdict, ...]:
         """Return how a configuration stands to each limit."""
         return tuple(limit.verdict(metrics, baseline) for limit in self.limits)
 

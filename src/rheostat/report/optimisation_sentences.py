@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from rheostat.core.comparison import judge
-from rheostat.core.goals import Limit, Verdict
+from rheostat.core.goals import Limit, LimitVerdict
 from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.score import QUALITY
 from rheostat.core.statistics import Estimate
@@ -230,7 +230,7 @@ def _why_missing(point: Point, metric: str) -> str:
     return f" ({found.source})" if found is not None and found.source else ""
 
 
-def _limit_row(study: StudyData, point: Point, verdict: Verdict) -> LimitRow:
+def _limit_row(study: StudyData, point: Point, verdict: LimitVerdict) -> LimitRow:
     name, limit = verdict.limit.metric, verdict.limit
     known = verdict.asked == verdict.asked
     asked = study.number(name, verdict.asked) if known else "unknown: the baseline has no value"
@@ -245,7 +245,7 @@ def _limit_row(study: StudyData, point: Point, verdict: Verdict) -> LimitRow:
     return LimitRow(limit_words(study, limit), asked, found, room, verdict.kept, _relaxing(study, point, verdict))
 
 
-def _relaxing(study: StudyData, point: Point, verdict: Verdict) -> str:
+def _relaxing(study: StudyData, point: Point, verdict: LimitVerdict) -> str:
     """Say what configurations that break this limit alone would bring: the nearest that is better, and the best."""
     beyond = [one for one in study.measured if _breaks_alone(study, one, verdict.limit)]
     if study.recommended is None:

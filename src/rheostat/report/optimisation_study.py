@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 from rheostat.core.errors import MeasurementError
-from rheostat.core.goals import Goals, Verdict
+from rheostat.core.goals import Goals, LimitVerdict
 from rheostat.core.measurement import key_of
 from rheostat.core.metrics import METRICS, Metric
 from rheostat.core.result import Result
@@ -175,7 +175,7 @@ class StudyData:
         wanted = _key(configuration)
         return next((point for point in self.points if _key(point.trial.configuration) == wanted), None)
 
-    def verdicts(self, metrics: Mapping[str, Metric]) -> tuple[Verdict, ...]:
+    def verdicts(self, metrics: Mapping[str, Metric]) -> tuple[LimitVerdict, ...]:
         """Say how values stand to each limit."""
         return self.goals.verdicts(metrics, self.baseline_metrics)
 

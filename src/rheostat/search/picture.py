@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from rheostat.core.goals import Verdict
+from rheostat.core.goals import LimitVerdict
 from rheostat.core.metrics import Metric
 from rheostat.core.pareto import front
 from rheostat.core.result import Binding, Finding
@@ -87,7 +87,7 @@ class Picture:
         """Return by how much it passes the limits, by what counts as the verdict."""
         return self.problem.goals.excess(self.verdict(one), self.baseline_metrics)
 
-    def broken(self, one: Evidence) -> list[Verdict]:
+    def broken(self, one: Evidence) -> list[LimitVerdict]:
         """Return the limits that it breaks, the worst first."""
         verdicts = self.problem.goals.verdicts(self.verdict(one), self.baseline_metrics)
         return sorted((each for each in verdicts if not each.kept), key=lambda each: -each.excess)
