@@ -111,7 +111,8 @@ def second(cluster: Any) -> Iterator[Any]:
 
 def evaluator(cluster: Any, folder: Path, make: Any = None, **options: Any) -> ClusterEvaluator:
     made = make or (lambda: Synthetic(folder))
-    return ClusterEvaluator(made, folder, ClusterOptions(cluster.address, **options))
+    # A busy machine takes its time to start processes, which Ray makes the last in line.
+    return ClusterEvaluator(made, folder, ClusterOptions(cluster.address, **{"patience": 240.0, **options}))
 
 
 def trained(folder: Path) -> list[str]:
