@@ -16,6 +16,7 @@ from rheostat.cli.output import Reply, print_note, table
 from rheostat.cli.progress import Step, progress_bar
 from rheostat.core.comparison import Verdict, compare
 from rheostat.core.errors import MeasurementError, SettingError
+from rheostat.core.knob import value_of
 from rheostat.core.measurement import FILE, Measurement, read_measurements
 from rheostat.core.prices import PriceTable, read_prices
 from rheostat.core.workload import Data, Method, Workload, WorkloadName, task_of_workload
@@ -214,22 +215,13 @@ def _axes(texts: Iterable[str], option: str, *, single: bool = False) -> dict[st
     # One option may hold several axes, as in a line copied from elsewhere.
     for text in (part for given in texts for part in given.split()):
         name, sign, values = text.partition("=")
-        parts = [_value(value) for value in values.split(",")]
+        parts = [value_of(value) for value in values.split(",")]
         if not sign or not name or "" in parts or name in found or (single and len(parts) > 1):
             rule = "takes a name and a value" if single else "takes a name and its values, each name once"
             example = "tokens=0.5" if single else "precision=fp32,int8 tokens=1,0.5"
             raise SettingError(f"{option} {rule}.", given=repr(text), mend=f"Write for instance {option} {example}.")
         found[name] = parts
     return found
-
-
-def _value(text: str) -> float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip()
 
 
 def _side(text: str) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rheostat.core.errors import SettingError
 from rheostat.core.names import suggest
 
-__all__ = ["Knob", "Value"]
+__all__ = ["Knob", "Value", "value_of"]
 
 Value = str | int | float
 """What a knob can be set to."""
@@ -83,3 +83,18 @@ class Knob:
         if not self.low <= value <= self.high:
             raise SettingError(f"The knob '{self.name}' lies in its range.", given=repr(value), mend=hint)
         return value
+
+
+def value_of(text: str) -> Value:
+    """Return what a text on a command line stands for: a whole number, a number, or the text itself.
+
+    Example:
+        >>> value_of("8"), value_of("0.5"), value_of(" int8")
+        (8, 0.5, 'int8')
+    """
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip()

@@ -22,7 +22,7 @@ from rheostat.report.libraries import plotly_figure
 from rheostat.report.palette import MIDDLE_BLUE
 from rheostat.report.scales import Scale
 
-__all__ = ["metrics_chart", "metrics_words", "trade_off_chart", "trade_off_words"]
+__all__ = ["dress", "metrics_chart", "metrics_words", "trade_off_chart", "trade_off_words"]
 
 # These stand out on white and on a near-black page (contrast at least 3); symbols differ as well.
 _COLOURS = (MIDDLE_BLUE, "#c4622d", "#2a8f6d", "#8a63d2", "#c0487c", "#8a7a1e", "#2b8ca8", "#7a7f87")
@@ -59,7 +59,7 @@ def trade_off_chart(group: Group) -> Any | None:
     )
     for place, (name, members) in enumerate(_series(rows).items()):
         _add_points(figure, group, members, (name, place))
-    _dress(figure, 470)
+    dress(figure, 470)
     unit = f" ({scale.unit})" if scale.unit else ""
     figure.update_yaxes(title=f"{kind.title}{unit}, up is better")
     if kind.better == "lower":
@@ -112,7 +112,7 @@ def metrics_chart(group: Group) -> Any | None:
                 text=[f"{group.kind(name).title} {group.scale(name).full(row.metrics[name])}" for _, name in there],
                 hovertemplate=f"<b>{escape(configuration_text(row.configuration))}</b><br>%{{text}}<extra></extra>",
             )
-    _dress(figure, 110 + 74 * len(names))
+    dress(figure, 110 + 74 * len(names))
     _label_axes(figure, group, names)
     return figure
 
@@ -228,8 +228,8 @@ def _label_axes(figure: Any, group: Group, names: Sequence[str]) -> None:
     figure.update_yaxes(visible=False, range=[len(names) - 0.6, -0.7], fixedrange=True)
 
 
-def _dress(figure: Any, height: int) -> None:
-    """Leave the colours of letters to the page's style sheet, which follows the reader's theme."""
+def dress(figure: Any, height: int) -> None:
+    """Give a figure the looks of all; the colours of letters are left to the page's style sheet, for the theme."""
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",

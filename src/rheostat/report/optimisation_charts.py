@@ -13,6 +13,7 @@ from typing import Any
 from rheostat.core.metrics import metric_kind
 from rheostat.core.pareto import hypervolume
 from rheostat.core.trial import Trial
+from rheostat.report.leaderboard_charts import dress
 from rheostat.report.leaderboard_groups import BASELINE_NAMES, configuration_text
 from rheostat.report.libraries import plotly_figure
 from rheostat.report.optimisation_sentences import simple_values
@@ -21,7 +22,7 @@ from rheostat.report.palette import MIDDLE_BLUE
 
 __all__ = ["Progress", "front_chart", "front_data", "progress_chart", "progress_of", "start_pair"]
 
-_GREY, _GRID = "#808890", "rgba(128,136,144,0.25)"
+_GREY = "#808890"
 
 # Symbol, size and filling tell standings apart as well as colours; these stand out on white and on a near-black page.
 _LOOKS: Mapping[Standing, tuple[str, str, int]] = {
@@ -54,7 +55,7 @@ def front_chart(study: StudyData) -> Any:
         x=[], y=[], xaxis="x2", yaxis="y2", mode="markers", meta="missing", name="failed or not measured",
         marker={"symbol": "x", "color": _FAILED, "size": 9}, hovertemplate="%{customdata}<extra></extra>",
     )  # fmt: skip
-    _dress(figure, 520)
+    dress(figure, 520)
     figure.update_layout(
         xaxis={"anchor": "y"},
         yaxis={"domain": [0.1, 1]},
@@ -153,7 +154,7 @@ def progress_chart(study: StudyData) -> tuple[Any, str]:
         )  # fmt: skip
         over["trials"].append([numbers[place] for place in at])
         over["minutes"].append([elapsed[place] for place in at])
-    _dress(figure, 430)
+    dress(figure, 430)
     figure.update_xaxes(title="trials", range=[-1, len(numbers)])
     figure.update_yaxes(title=progress.title, rangemode="tozero")
     titles = {"trials": "trials", "minutes": "minutes of measuring and training, together"}
@@ -251,19 +252,3 @@ def _trial_words(study: StudyData, trial: Trial) -> str:
 
 def _inside(data: Any) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _dress(figure: Any, height: int) -> None:
-    """Leave the colours of letters to the page's style sheet, which follows the reader's theme."""
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 13, "color": _GREY},
-        margin={"l": 56, "r": 12, "t": 16, "b": 48},
-        height=height,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
-        hoverlabel={"font": {"family": "system-ui, sans-serif"}, "align": "left"},
-    )
-    figure.update_xaxes(gridcolor=_GRID, zeroline=False, automargin=True)
-    figure.update_yaxes(gridcolor=_GRID, zeroline=False, automargin=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from rheostat.core.errors import SettingError
+from rheostat.core.knob import value_of
 from rheostat.core.names import suggest
 from rheostat.search.limits import limit_of, limit_text, parse_limit
 from rheostat.search.scenario import Scenario
@@ -102,15 +103,6 @@ def _space(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
                 given=repr(text),
                 mend="Write for instance tokens=1,0.5 or cache=off.",
             )
-        parts = [_value(part) for part in values.split(",")]
+        parts = [value_of(part) for part in values.split(",")]
         found[name] = parts[0] if parts in (["off"], ["on"]) else parts
     return found
-
-
-def _value(text: str) -> float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip()

@@ -25,7 +25,7 @@ from rheostat.core.workload import Workload
 from rheostat.measure.bench.judging import judge
 from rheostat.measure.bench.process import resident_bytes
 from rheostat.measure.bench.subject import Subject, load_subject, nominal_bits
-from rheostat.measure.bench.worker import obeyed
+from rheostat.measure.bench.worker import obeyed, volunteer
 from rheostat.measure.bench.works import Work, make_work
 from rheostat.measure.probes.probe import PeakResidentMemory
 from rheostat.models.low_precision import weight_bytes
@@ -164,7 +164,7 @@ def main() -> None:
     # What libraries print must not disturb the replies.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _volunteer()
+    volunteer()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     bench = SettingBench()
     orders: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -219,15 +219,6 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(1)
-
-
-def _volunteer() -> None:
-    """Ask the kernel to end this process first where memory runs out, not the one that keeps the results."""
-    try:
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    except OSError:
-        # Not Linux, or not allowed: the limit of the other process still holds.
-        return
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from rheostat.measure.bench.works import Work, make_work
 from rheostat.measure.probes.probe import PeakResidentMemory
 from rheostat.models.low_precision import weight_bytes
 
-__all__ = ["Workbench", "main", "obeyed"]
+__all__ = ["Workbench", "main", "obeyed", "volunteer"]
 
 _WINDOW = 5
 _FEWEST = 3
@@ -131,7 +131,7 @@ def main() -> None:
     # What libraries print must not disturb the replies.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _volunteer()
+    volunteer()
     bench = Workbench()
     orders: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         name: getattr(bench, name) for name in ("load", "warm", "turn", "describe", "judge", "tasks")
@@ -170,7 +170,7 @@ def _split(path: str | None) -> Split | None:
     return None if path is None else Split(**json.loads(Path(path).read_text(encoding="utf-8")))
 
 
-def _volunteer() -> None:
+def volunteer() -> None:
     """Ask the kernel to end this process first where memory runs out, not the one that keeps the results."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
