@@ -91,7 +91,7 @@ def _options(arguments: list[str] | None) -> Any:
     options.add_argument("--tokens", type=int, default=512)
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--steps", type=int, default=8, help="optimisation steps of each half of a pair")
-    options.add_argument("--recipes", nargs="+", default=["plain", "uniform", "sandwich", "nested"])
+    options.add_argument("--recipes", nargs="+", default=["plain", "uniform", "mixed", "sandwich", "nested"])
     return options.parse_args(arguments)
 
 
