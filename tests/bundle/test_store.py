@@ -89,7 +89,7 @@ def test_an_existing_bundle_is_replaced_with_everything_in_it(folder: Path, load
     assert names(folder.parent) == {"bundle"}
 
 
-@pytest.mark.parametrize("step", ["_fill", "_put_in_place"])
+@pytest.mark.parametrize("step", ["_fill", "replace_folder"])
 def test_a_failure_keeps_the_old_bundle(folder: Path, loaded, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")

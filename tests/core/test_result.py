@@ -9,7 +9,7 @@ import pytest
 from rheostat.core.errors import RheostatError
 from rheostat.core.goals import Limit
 from rheostat.core.metrics import Metric
-from rheostat.core.result import RESULT, Binding, Finding, Result, limit_text, read_result
+from rheostat.core.result import RESULT, Binding, Finding, Result, limit_words, read_result
 from rheostat.core.score import efficiency_score
 
 METRICS = {"accuracy": Metric(0.9, "1", 0.88, 0.92), "latency_p50": Metric(0.01, "s")}
@@ -60,8 +60,8 @@ def test_a_damaged_result_is_named(tmp_path: Path) -> None:
 
 def test_limits_in_words() -> None:
     assert (
-        limit_text(Limit("memory_peak_host", "most", 0.8, "ratio")) == "memory_peak_host at most 0.8 of the baseline's"
+        limit_words(Limit("memory_peak_host", "most", 0.8, "ratio")) == "memory_peak_host at most 0.8 of the baseline's"
     )
     assert (
-        limit_text(Limit("latency_p50", "most", 0.002, "difference")) == "latency_p50 at most 2 ms above the baseline"
+        limit_words(Limit("latency_p50", "most", 0.002, "difference")) == "latency_p50 at most 2 ms above the baseline"
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rheostat.bundle.card import model_card
 from rheostat.core.errors import BundleError
-from rheostat.core.files import sha256_of, write_atomically
+from rheostat.core.files import replace_folder, sha256_of, write_atomically
 from rheostat.models.sources import quiet_transformers
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def save_bundle(
         for name, source in (also or {}).items():
             shutil.copytree(source, temporary / name)
         _fill(temporary, model, tokenizer, technique, info)
-        _put_in_place(temporary, folder)
+        temporary.chmod(0o755)
+        replace_folder(temporary, folder)
     except OSError as error:
         raise _cannot_write(folder, error) from error
     finally:
@@ -230,22 +231,6 @@ def _fill(
     }
     write_atomically(folder / _CARD, model_card(manifest, model.num_parameters()))
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-
-
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    temporary.chmod(0o755)
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    # A folder that is not empty cannot be replaced in one step: the old one steps aside first.
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old-"))
-    folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _cannot_write(folder: Path, error: OSError) -> BundleError:

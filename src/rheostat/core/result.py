@@ -16,7 +16,7 @@ from rheostat.core.metrics import Metric
 from rheostat.core.quantities import quantity_text
 from rheostat.core.score import Score
 
-__all__ = ["RECOMMENDED", "RESULT", "Binding", "Finding", "Result", "Status", "limit_text", "read_result"]
+__all__ = ["RECOMMENDED", "RESULT", "Binding", "Finding", "Result", "Status", "limit_words", "read_result"]
 
 RESULT: Final = "result.json"
 RECOMMENDED: Final = "recommended"
@@ -106,7 +106,7 @@ class Binding:
         plain = {name: getattr(self, name) for name in ("asked", "found", "excess")}
         limit = {name: getattr(self.limit, name) for name in Limit.__slots__}
         nearest = None if self.nearest is None else self.nearest.to_json()
-        text = limit_text(self.limit)
+        text = limit_words(self.limit)
         return {"limit": limit, "text": text, **plain, "nearest": nearest, "buys": dict(self.buys)}
 
     @classmethod
@@ -214,13 +214,13 @@ def read_result(folder: Path) -> Result | None:
         ) from error
 
 
-def limit_text(limit: Limit) -> str:
+def limit_words(limit: Limit) -> str:
     """Say a limit in words.
 
     Example:
-        >>> limit_text(Limit("latency_p95", "most", 0.015))
+        >>> limit_words(Limit("latency_p95", "most", 0.015))
         'latency_p95 at most 15 ms'
-        >>> limit_text(Limit("accuracy", "least", 0.01, "difference"))
+        >>> limit_words(Limit("accuracy", "least", 0.01, "difference"))
         'accuracy at most 1 points below the baseline'
     """
     if limit.relative_to == "ratio":

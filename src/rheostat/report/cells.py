@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final, Generic, TypeVar
@@ -10,7 +10,16 @@ from typing import Final, Generic, TypeVar
 from rheostat.core.metrics import Metric, MetricKind
 from rheostat.report.scales import Scale, provenance_text
 
-__all__ = ["MARK_WORDS", "Column", "empty_cell", "head_cell", "hover_text", "metric_cell", "provenance_mark"]
+__all__ = [
+    "MARK_WORDS",
+    "Column",
+    "empty_cell",
+    "head_cell",
+    "hover_text",
+    "metric_cell",
+    "provenance_mark",
+    "simple_row",
+]
 
 _MARKS: Final = {"sampled": "s", "estimated": "e"}
 MARK_WORDS: Final = {"sampled": "sampled over time", "estimated": "estimated, not measured"}
@@ -87,3 +96,29 @@ def hover_text(metric: Metric, kind: MetricKind, scale: Scale) -> str:
 def provenance_mark(metric: Metric) -> str:
     """Return the raised letter of what was sampled or estimated."""
     return f"<sup>{_MARKS[metric.provenance]}</sup>" if metric.provenance in _MARKS else ""
+
+
+def simple_row(
+    title: str,
+    values: Mapping[str, Metric],
+    columns: Sequence[Column[Row]],
+    words: Callable[[str], tuple[MetricKind, Scale]],
+) -> str:
+    """Return the row of a simple model, such as the majority class, of which only quality is known.
+
+    Args:
+        title: What the model is called.
+        values: Its metrics.
+        columns: The table's; the first one is the head of the row.
+        words: Returns how a metric is written.
+    """
+    cells = []
+    for column in columns[1:]:
+        metric = values.get(column.metric)
+        if column.mark == "status":
+            cells.append('<td class="text status">simple model</td>')
+        elif metric is None:
+            cells.append(empty_cell("not measured for a simple model", column.mark))
+        else:
+            cells.append(metric_cell(metric, *words(column.metric), column.mark))
+    return f'<tr><th scope="row">{escape(title)}</th>{"".join(cells)}</tr>'

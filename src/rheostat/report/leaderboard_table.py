@@ -8,7 +8,16 @@ from typing import Any
 
 from rheostat.core.measurement import Measurement
 from rheostat.core.metrics import Metric, MetricKind
-from rheostat.report.cells import MARK_WORDS, Column, empty_cell, head_cell, hover_text, metric_cell, provenance_mark
+from rheostat.report.cells import (
+    MARK_WORDS,
+    Column,
+    empty_cell,
+    head_cell,
+    hover_text,
+    metric_cell,
+    provenance_mark,
+    simple_row,
+)
 from rheostat.report.leaderboard_groups import (
     BASELINE_NAMES,
     QUALITY,
@@ -53,7 +62,11 @@ def table_html(group: Group, number: int) -> str:
     columns = _columns(group, names, number)
     rows = "".join(_row(row, columns) for row in group.rows)
     simple = "".join(
-        _baseline_row(name, values, columns, group) for name, values in baselines_of(group).items() if values
+        simple_row(
+            BASELINE_NAMES.get(name, name), values, columns, lambda metric: (group.kind(metric), group.scale(metric))
+        )
+        for name, values in baselines_of(group).items()
+        if values
     )
     simple = f'<tbody class="simple">{simple}</tbody>' if simple else ""
     # The table comes sorted by speed-up: the script turns this very order around first.
@@ -173,19 +186,6 @@ def _speed_cell(row: Measurement, metric: Metric, whiskers: Whiskers, words: tup
 def _row(row: Measurement, columns: Sequence[_Column]) -> str:
     mark = ' class="plain"' if is_plain(row) else ""
     return f"<tr{mark}>{''.join(column.cell(row) for column in columns)}</tr>"
-
-
-def _baseline_row(name: str, values: Mapping[str, Metric], columns: Sequence[_Column], group: Group) -> str:
-    cells = []
-    for column in columns[1:]:
-        metric = values.get(column.metric)
-        if column.mark == "status":
-            cells.append('<td class="text status">simple model</td>')
-        elif metric is None:
-            cells.append(empty_cell("not measured for a simple model", column.mark))
-        else:
-            cells.append(metric_cell(metric, group.kind(column.metric), group.scale(column.metric), column.mark))
-    return f'<tr><th scope="row">{escape(BASELINE_NAMES.get(name, name))}</th>{"".join(cells)}</tr>'
 
 
 def _legend(group: Group, names: Sequence[str]) -> str:

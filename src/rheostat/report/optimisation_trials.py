@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from rheostat.core.metrics import Metric
 from rheostat.core.trial import Trial
-from rheostat.report.cells import MARK_WORDS, Column, empty_cell, head_cell, metric_cell
+from rheostat.report.cells import MARK_WORDS, Column, empty_cell, head_cell, metric_cell, simple_row
 from rheostat.report.leaderboard_details import facts_html, numbers_html
 from rheostat.report.leaderboard_groups import BASELINE_NAMES, configuration_text, knob_text, status_text
 from rheostat.report.leaderboard_summary import condition_facts, warnings_of
@@ -28,7 +27,12 @@ def trials_html(study: StudyData) -> str:
     heads = "".join(head_cell(column, text=not place) for place, column in enumerate(columns))
     rows = "".join(_row(study, trial, columns) for trial in study.trials)
     simple = "".join(
-        _simple_row(study, name, simple_values(values), columns)
+        simple_row(
+            BASELINE_NAMES.get(name, name),
+            simple_values(values),
+            columns,
+            lambda metric: (study.group.kind(metric), study.scale(metric)),
+        )
         for name, values in study.result.cheap_baselines.items()
     )
     simple = f'<tbody class="simple">{simple}</tbody>' if simple else ""
@@ -218,20 +222,6 @@ def _row(study: StudyData, trial: Trial, columns: Sequence[Column[Trial]]) -> st
     plain = study.baseline is not None and study.baseline.trial.number == trial.number
     mark = ' class="plain"' if plain else ""
     return f"<tr{mark}>{''.join(column.cell(trial) for column in columns)}</tr>"
-
-
-def _simple_row(study: StudyData, name: str, values: Mapping[str, Metric], columns: Sequence[Column[Trial]]) -> str:
-    cells = []
-    for column in columns[1:]:
-        metric = values.get(column.metric)
-        if column.mark == "status":
-            cells.append('<td class="text status">simple model</td>')
-        elif metric is None:
-            cells.append(empty_cell("not measured for a simple model", column.mark))
-        else:
-            kind, scale = study.group.kind(column.metric), study.scale(column.metric)
-            cells.append(metric_cell(metric, kind, scale, column.mark))
-    return f'<tr><th scope="row">{escape(BASELINE_NAMES.get(name, name))}</th>{"".join(cells)}</tr>'
 
 
 def _legend(study: StudyData) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rheostat.core.metrics import Metric, metric_kind
 from rheostat.core.quantities import configuration_words, quantity_text
-from rheostat.core.result import Binding, Finding, Result, Status, limit_text
+from rheostat.core.result import Binding, Finding, Result, Status, limit_words
 from rheostat.core.score import ALLOWED_LOSS, QUALITY, Score
 from rheostat.search.evidence import Evidence
 from rheostat.search.picture import Picture
@@ -166,7 +166,7 @@ def _relax_text(binding: Binding) -> str:
     metric = binding.limit.metric
     buys = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in binding.buys.items())
     return (
-        f"What binds is {limit_text(binding.limit)}: at {quantity_text(metric, binding.found)} instead of "
+        f"What binds is {limit_words(binding.limit)}: at {quantity_text(metric, binding.found)} instead of "
         f"{quantity_text(metric, binding.asked)} there would be {configuration_words(nearest.configuration)} "
         f"(trial {nearest.number})" + (f", with {buys}." if buys else ".")
     )
@@ -179,7 +179,7 @@ def _infeasible_text(binding: Binding, ended: str) -> str:
     if binding.found is None or binding.asked is None or binding.excess is None:
         return f"{start}: {metric} was not measured, and a metric that is missing fails its limit."
     return (
-        f"{start}. What binds is {limit_text(binding.limit)}: the nearest point, {named}, has "
+        f"{start}. What binds is {limit_words(binding.limit)}: the nearest point, {named}, has "
         f"{quantity_text(metric, binding.found)} where {quantity_text(metric, binding.asked)} is asked, "
         f"{binding.excess:.1%} beyond it."
     )
@@ -195,7 +195,7 @@ def _notes(picture: Picture, chosen: Evidence | None, recommended: Finding | Non
     if chosen is not None:
         doubtful = chosen.straddled(picture.problem.goals.limits, picture.baseline_metrics)
         notes.extend(
-            f"Noise is wider than what is left to the limit: {limit_text(limit)}."
+            f"Noise is wider than what is left to the limit: {limit_words(limit)}."
             for limit in doubtful
             if recommended is not None and recommended.confirmed
         )

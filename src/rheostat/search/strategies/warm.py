@@ -15,14 +15,13 @@ from typing import Final
 from rheostat.core.goals import Goals
 from rheostat.core.knob import Value
 from rheostat.core.metrics import metric_kind
+from rheostat.core.score import QUALITY
 from rheostat.core.space import Axis, Space
 from rheostat.search.strategies.start import extreme
 
 __all__ = ["RULES", "Rule", "dependencies", "fitting", "guesses", "is_quality"]
 
 Pick = Callable[[Axis], Value]
-
-_QUALITY: Final = frozenset({"accuracy", "f1", "calibration_error", "perplexity", "agreement"})
 
 _HOW_IT_LEARNS: Final = frozenset({"recipe"})
 """Axes that change what weights hold, and nothing about how they are run."""
@@ -34,7 +33,7 @@ def is_quality(metric: str) -> bool:
     Raises:
         SettingError: If nobody knows the metric.
     """
-    return "/" in metric_kind(metric).name or metric in _QUALITY
+    return "/" in metric_kind(metric).name or metric in QUALITY
 
 
 def dependencies(space: Space, goals: Goals) -> dict[int, frozenset[str]]:
