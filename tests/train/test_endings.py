@@ -39,21 +39,15 @@ def test_steps_fill_the_time() -> None:
     assert state.global_step == 120
 
 
-def test_a_slow_start_is_made_up_for_and_drift_is_followed() -> None:
-    clock = Clock()
-    budget = TimeBudget(1.0, 0.1, clock)
-    state = run(budget, clock, lambda step: 3.0 if step == 0 else 0.1, most=10_000)
-    assert budget.memory["seconds"] == pytest.approx(60.0, rel=0.03)
-    assert 560 <= state.global_step <= 590
-    clock = Clock()
-    run(budget := TimeBudget(1.0, 0.1, clock), clock, lambda step: 0.1 + step / 10_000, most=10_000)
-    assert budget.memory["seconds"] == pytest.approx(60.0, rel=0.1)
-
-
-def test_a_run_that_becomes_very_slow_is_a_tenth_over_at_most() -> None:
-    clock = Clock()
-    run(budget := TimeBudget(1.0, 0.1, clock), clock, lambda step: 0.1 if step < 300 else 1.0, most=10_000)
-    assert 60.0 <= budget.memory["seconds"] <= 67.0
+def test_steps_of_unlike_length_fill_the_time() -> None:
+    for seconds in (
+        lambda step: 3.0 if step == 0 else 0.1,
+        lambda step: 0.1 + step / 10_000,
+        lambda step: 0.1 if step < 300 else 1.0,
+    ):
+        clock = Clock()
+        run(budget := TimeBudget(1.0, 0.1, clock), clock, seconds, most=10_000)
+        assert budget.memory["seconds"] == pytest.approx(60.0, abs=0.6)
 
 
 def test_epochs_stay_the_most() -> None:
@@ -62,11 +56,15 @@ def test_epochs_stay_the_most() -> None:
     assert state.global_step == state.max_steps == 30
 
 
-def test_the_learning_rate_follows_the_plan() -> None:
+def test_the_learning_rate_follows_the_time_used() -> None:
     budget = TimeBudget(1.0, 0.1, Clock())
-    assert [budget.share_of_rate(step, 100) for step in (0, 5, 10, 55, 100)] == [0.0, 0.5, 1.0, 0.5, 0.0]
-    budget.memory["planned"] = 20
-    assert [budget.share_of_rate(step, 100) for step in (1, 2, 11, 20, 25)] == [0.5, 1.0, 0.5, 0.0, 0.0]
+    shares = []
+    for seconds in (0.0, 3.0, 6.0, 33.0, 60.0, 61.0):
+        budget.memory["seconds"] = seconds
+        shares.append(budget.share_of_rate(10, 1000))
+    assert shares == pytest.approx([0.1, 0.5, 1.0, 0.5, 0.0, 0.0])
+    budget.memory["seconds"] = 6.0
+    assert budget.share_of_rate(55, 100) == pytest.approx(0.5)  # the epochs end first
     assert TimeBudget(1.0, 0.0, Clock()).share_of_rate(0, 10) == 1.0
 
 
@@ -75,7 +73,7 @@ def test_a_resumed_run_has_the_time_that_is_left_and_an_ended_one_none() -> None
     budget = TimeBudget(1.0, 0.1, clock)
     state = run(budget, clock, lambda step: 0.5, most=50)
     kept = json.loads(json.dumps({"TimeBudget": budget.state()}))
-    assert kept["TimeBudget"]["attributes"]["memory"] == {"seconds": 25.0, "planned": 50}
+    assert kept["TimeBudget"]["attributes"]["memory"] == {"seconds": 25.0}
     with pytest.raises(AlreadyEndedError):
         run(
             TimeBudget(1.0, 0.1, clock),
@@ -84,7 +82,6 @@ def test_a_resumed_run_has_the_time_that_is_left_and_an_ended_one_none() -> None
             50,
             TrainerState(global_step=50, stateful_callbacks=kept),
         )
-    kept["TimeBudget"]["attributes"]["memory"]["planned"] = 70
     resumed = TrainerState(global_step=50, stateful_callbacks=kept)
     state = run(TimeBudget(1.0, 0.1, clock), clock, lambda step: 0.5, 10_000, resumed)
     assert state.global_step == 120

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Final, final
+from typing import Any, final
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -14,9 +14,6 @@ from rheostat.train.together import from_main
 from rheostat.train.validation import history_of, score_of
 
 __all__ = ["AlreadyEndedError", "Patience", "TimeBudget", "ended_by"]
-
-_FIRST_PLAN: Final = 4
-_MOST_OVERRUN: Final = 1.1
 
 
 class AlreadyEndedError(Exception):
@@ -70,16 +67,16 @@ class Patience(TrainerCallback):
 
 @final
 class TimeBudget(Remembering):
-    """Fits a run into a time: measures its steps, and plans how many there are to be.
+    """Fits a run into a time: the learning rate rises and falls by the time used, and the run ends when it is used up.
 
-    The plan is made after 4 steps and made anew whenever the number of steps has doubled; the learning rate rises and
-    falls by it. Steps are what is counted, so that a resumed run goes on by the plan of its checkpoint, and from there
-    does what the interrupted run would have done, as far as later plans come out the same. Only the steps' own time
-    counts: not that of validation and of writing checkpoints. A run that is a tenth over its time stops at once.
+    Steps of a dial drawn at random differ in length several times over, so that a number of steps planned beforehand
+    would be wrong, and with it the learning rate. Only the steps' own time counts: not that of validation and of
+    writing checkpoints. A resumed run goes on with the time of its checkpoint; it does what the interrupted run would
+    have done as far as its steps take the same time.
 
     Args:
         minutes: The time, above 0.
-        warmup: Share of the steps in which the learning rate rises.
+        warmup: Share of the time in which the learning rate rises.
         clock: Returns seconds.
     """
 
@@ -90,33 +87,29 @@ class TimeBudget(Remembering):
 
     def fresh(self) -> dict[str, Any]:
         """Return the memory of a run without steps."""
-        return {"seconds": 0.0, "planned": None}
+        return {"seconds": 0.0}
 
     def share_of_rate(self, step: int, most: int) -> float:
         """Return the learning rate of a step as a share of the highest: linearly up, then linearly down to 0.
 
         Args:
             step: The step, from 0.
-            most: How many steps the epochs have.
+            most: How many steps the epochs have, which are the most that there can be.
         """
-        planned = self.memory["planned"] or most
-        warmup = int(self._warmup * planned)
-        if step < warmup:
-            return step / warmup
-        return max(0.0, (planned - step) / max(1, planned - warmup))
+        used = min(1.0, max(self.memory["seconds"] / self._budget, step / most))
+        return used / self._warmup if used < self._warmup else (1.0 - used) / (1.0 - self._warmup)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take up the plan of the checkpoint.
+        """Take up the time of the checkpoint.
 
         Raises:
             AlreadyEndedError: If there is nothing left to do.
         """
         self.recall(state)
         self._most = state.max_steps
-        state.max_steps = self.memory["planned"] or self._most
-        if state.global_step >= state.max_steps:
+        if self._over(state.global_step):
             raise AlreadyEndedError
 
     def on_step_begin(
@@ -126,15 +119,17 @@ class TimeBudget(Remembering):
         self._began = self._clock()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop the clock; plan anew where it is time, and end training and ask for a checkpoint where it is over."""
-        seconds = from_main(self.memory["seconds"] + self._clock() - self._began)
-        self.memory["seconds"] = seconds
+        """Stop the clock; say how many steps there may be, and end training and ask for a checkpoint where it is over.
+
+        The last step is the one that ends nearest to the time, by the mean of the steps so far.
+        """
         step = state.global_step
-        if seconds >= _MOST_OVERRUN * self._budget:
-            self.memory["planned"] = step
-        elif step >= _FIRST_PLAN and step & (step - 1) == 0:
-            fitting = int(step * self._budget / max(seconds, 1e-9))
-            self.memory["planned"] = max(step, min(fitting, self._most))
-        state.max_steps = self.memory["planned"] or self._most
-        if step >= state.max_steps:
+        self.memory["seconds"] = from_main(self.memory["seconds"] + self._clock() - self._began)
+        state.max_steps = min(self._most, max(step, round(step * self._budget / max(self.memory["seconds"], 1e-9))))
+        if self._over(step):
+            state.max_steps = step
             control.should_save = control.should_training_stop = True
+
+    def _over(self, step: int) -> bool:
+        seconds = self.memory["seconds"]
+        return step >= self._most or (step > 0 and seconds + seconds / step / 2 > self._budget)
