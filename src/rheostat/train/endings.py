@@ -96,7 +96,7 @@ class TimeBudget(Remembering):
             step: The step, from 0.
             most: How many steps the epochs have, which are the most that there can be.
         """
-        used = min(1.0, max(self.memory["seconds"] / self._budget, step / most))
+        used: float = min(1.0, max(self.memory["seconds"] / self._budget, step / most))
         return used / self._warmup if used < self._warmup else (1.0 - used) / (1.0 - self._warmup)
 
     def on_train_begin(
