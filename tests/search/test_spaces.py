@@ -86,7 +86,7 @@ def test_an_axis_means_something_only_where_it_is_used() -> None:
     space = made(overrides={"scorer": ("attention", "mean")})
 
     assert space.axis("rank").when == (("adapter", ("lora", "rslora", "dora")),)
-    assert space.axis("depth").when == (("recipe", ("nested",)),)
+    assert space.axis("depth").when == space.axis("exit").when == (("recipe", ("nested",)),)
     assert "scorer" in space.canonical({"tokens": 0.5})
     assert "scorer" not in space.canonical({"tokens": 1.0})
     assert "adapter" not in made(WRITER).canonical({"recipe": "none"})
@@ -119,6 +119,9 @@ def test_only_conflicts_that_can_happen_are_declared() -> None:
         (ENCODER, {"overrides": {"depth": ()}}, "recipe", "nested", "it trains depth, which the space does not have"),
         (ENCODER, {"overrides": {"depth": ()}}, "depth", None, "switched off in the scenario"),
         (ENCODER, {"overrides": {"recipe": ("plain",)}}, "depth", None, "no recipe in the space trains it"),
+        (ENCODER, {"overrides": {"recipe": ("plain",)}}, "exit", None, "no recipe in the space trains depth"),
+        (WRITER, {}, "exit", None, "texts leave a classifier early"),
+        (dataclasses.replace(BUNDLE, blocks=2), {}, "exit", None, "2 blocks leave no room for an exit"),
         (ENCODER, {"overrides": {"tokens": ()}}, "scorer", None, "means nothing while tokens stay at neutral"),
         (ENCODER, {"overrides": {"adapter": ("full",)}}, "rank", None, "no adapter in the space uses it"),
         (ENCODER, {"overrides": {"precision": ("int8",)}}, "precision", "fp32", "the baseline has int8 instead"),

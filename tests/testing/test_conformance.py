@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rheostat.core.dial import Dial
 from rheostat.models import families as families_module
 from rheostat.models.families import Family, families
 from rheostat.models.flow import Cut
 from rheostat.models.scoring import Attended, Scorer
-from rheostat.techniques import Cutting, Depth, Shortening, Technique, TokenPruning, techniques
+from rheostat.techniques import Cutting, Depth, Leaving, Shortening, Technique, TokenPruning, techniques
 from rheostat.testing import tiny_model
 from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique, checks_of
 from rheostat.testing.reference import column_sum
@@ -36,7 +36,9 @@ def label(value: Any) -> str:
 def test_every_technique_keeps_every_promise_on_every_family(
     technique: type[Technique], family: Family, check: Check
 ) -> None:
-    head = AutoModelForCausalLM if family.kind == "decoder" else AutoModel
+    head: Any = AutoModelForCausalLM if family.kind == "decoder" else AutoModel
+    if issubclass(technique, Leaving):
+        head = AutoModelForSequenceClassification
     check.run(Subject(technique(), partial(tiny_model, family.model_type, head), SCORES.get(technique)))
 
 

@@ -89,12 +89,13 @@ def refuse_depth(handle: Handle) -> None:
     Raises:
         SettingError: If the dial depth is not at neutral.
     """
-    neutral = handle.neutral().get("depth")
-    if neutral is not None and handle.settings["depth"] != neutral:
+    neutral = handle.neutral()
+    turned = [name for name in ("depth", "exit") if name in neutral and handle.settings[name] != neutral[name]]
+    if turned:
         raise SettingError(
             "With exits or drafts the depth is no setting of its own.",
-            given=f"depth={handle.settings['depth']:g}",
-            mend="Leave depth out, or a speed that lowers it; or the exits and drafts.",
+            given=", ".join(f"{name}={handle.settings[name]:g}" for name in turned),
+            mend="Leave it out, or a speed that lowers it; or the exits and drafts.",
         )
 
 

@@ -17,7 +17,7 @@ import torch
 from rheostat.core.errors import SettingError
 from rheostat.models.flow import Flow, Step
 
-__all__ = ["CURRENT_RUN", "Everything", "Run", "Segment", "current_segment", "through"]
+__all__ = ["CURRENT_RUN", "Climbed", "Everything", "Run", "Segment", "current_segment", "through"]
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +119,28 @@ class Everything:
         else:
             rows = [(row.nonzero()[:, 0] + self.past).tolist() for row in self.mask]
         return [[list(row) for row in rows] for _ in range(self.blocks)]
+
+
+@dataclass(frozen=True, slots=True)
+class Climbed:
+    """What went on in forwards that went up together, with fewer rows from one to the next.
+
+    Attributes:
+        rows: Rows of the first.
+        parts: For each forward the block before which it ended, its rows of the first, and what went on in it.
+    """
+
+    rows: int
+    parts: tuple[tuple[int, tuple[int, ...], Flow | Everything | Climbed], ...]
+
+    def survivors(self) -> list[list[list[int]]]:
+        """Return, for each block and each row, the columns that went on: none of rows that had left."""
+        found: list[list[list[int]]] = []
+        for stop, rows, part in self.parts:
+            for states in part.survivors()[len(found) : stop]:
+                of_row = dict(zip(rows, states, strict=True))
+                found.append([of_row.get(row, []) for row in range(self.rows)])
+        return found
 
 
 class Run:

@@ -42,6 +42,8 @@ _PREFERRED: Final[Mapping[str, tuple[Value, ...]]] = {
     "protect": ("auto",),
     # "auto" is the fastest of them, measured on this machine.
     "backend": ("auto",),
+    "exit": (0.8, 0.9, 0.95, 0.99, 1.0),
+    "exit_every": (2,),
     "share": (0.02,),
     "mask": ("snip",),
     "rank": (4, 8, 16, 32),

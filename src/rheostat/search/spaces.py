@@ -14,7 +14,7 @@ from rheostat.core.workload import DEFAULTS
 from rheostat.search.catalogue import AS_IT_IS, Source, catalogue, choices_of, grid_of, neutral_of
 from rheostat.search.facts import ModelFacts
 from rheostat.search.scenario import Scenario
-from rheostat.techniques.contract import Conversion, Restriction, Shortening, Target
+from rheostat.techniques.contract import Conversion, Leaving, Restriction, Target
 from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.recipes import read_recipe
 
@@ -176,21 +176,28 @@ class _Making:
         if source.technique is None:
             return None
         if isinstance(source.part, Dial):
-            return self._why_not_shorter(source)
+            return self._why_not_learnt(source)
         dials = [dial.name for dial in _ruling_dials(source)]
         if dials and not any(dial in self.axes for dial in dials):
             return f"it means nothing while {' and '.join(dials)} stay at neutral"
         return None
 
-    def _why_not_shorter(self, source: Source) -> str | None:
-        if source.technique is None or not issubclass(source.technique, Shortening) or source.name in self.overrides:
+    def _why_not_learnt(self, source: Source) -> str | None:
+        learnt, kind = _learnt_with(source), source.technique
+        if kind is not None and issubclass(kind, Leaving) and kind().rule(kind().neutral(), self.facts.blocks) is None:
+            return f"{self.facts.blocks} blocks leave no room for an exit"
+        if not learnt or source.name in self.overrides:
             return None
         if self.facts.trained:
-            trained = self.facts.recipe is not None and source.name in read_recipe(self.facts.recipe).trains
+            trained = self.facts.recipe is not None and learnt in read_recipe(self.facts.recipe).trains
             return None if trained else _not_trained(source.name, f"the bundle was trained with {self.facts.recipe}")
         recipes = self._values("recipe")
-        if not any(source.name in _trains(recipe) for recipe in recipes):
-            said = "no recipe in the space trains it" if recipes else "the model is not trained"
+        if not any(learnt in _trains(recipe) for recipe in recipes):
+            said = (
+                f"no recipe in the space trains {'it' if learnt == source.name else learnt}"
+                if recipes
+                else "the model is not trained"
+            )
             return _not_trained(source.name, said)
         return None
 
@@ -276,9 +283,8 @@ class _Making:
         return ()
 
     def _when_trained(self, source: Source) -> Conditions:
-        if source.technique is None or not issubclass(source.technique, Shortening):
-            return ()
-        trained = tuple(recipe for recipe in self._values("recipe") if source.name in _trains(recipe))
+        learnt = _learnt_with(source)
+        trained = tuple(recipe for recipe in self._values("recipe") if learnt in _trains(recipe)) if learnt else ()
         return (("recipe", trained),) if trained else ()
 
     def _values(self, name: str) -> tuple[Value, ...]:
@@ -303,6 +309,10 @@ def _ruling_dials(source: Source) -> tuple[Dial, ...]:
     """Return the dials at whose neutral a knob changes nothing; a conversion's knobs are for themselves."""
     kind = source.technique
     return () if kind is None or issubclass(kind, Conversion) else kind.dials
+
+
+def _learnt_with(source: Source) -> str:
+    return "" if source.technique is None else source.technique.learnt_with
 
 
 def _trains(recipe: Value) -> tuple[str, ...]:

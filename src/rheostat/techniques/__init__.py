@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rheostat.techniques.configuration import checked_configuration, configure, neutral_configuration
-from rheostat.techniques.contract import Conversion, Converted, Cutting, Shortening, Technique
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Leaving, Shortening, Technique
 from rheostat.techniques.handle import Handle, attach
 from rheostat.techniques.inference.cache import CachePrecision
 from rheostat.techniques.inference.depth import Depth
+from rheostat.techniques.inference.exits import Exits
 from rheostat.techniques.inference.precision import Precision
 from rheostat.techniques.inference.tokens import TokenPruning
 from rheostat.techniques.registry import technique_from_json, techniques
@@ -17,7 +18,9 @@ __all__ = [
     "Converted",
     "Cutting",
     "Depth",
+    "Exits",
     "Handle",
+    "Leaving",
     "Precision",
     "Shortening",
     "Technique",

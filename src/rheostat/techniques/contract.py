@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from rheostat.core.dial import Dial
+from rheostat.core.exits import ExitRule
 from rheostat.core.knob import Knob
 from rheostat.core.space import Conflict, Exclusion
 from rheostat.core.text import Task
 from rheostat.models.families import Family
 from rheostat.models.flow import Cut
 
-__all__ = ["Conversion", "Converted", "Cutting", "Restriction", "Shortening", "Target", "Technique"]
+__all__ = ["Conversion", "Converted", "Cutting", "Leaving", "Restriction", "Shortening", "Target", "Technique"]
 
 
 Restriction = Exclusion | Conflict
@@ -42,7 +43,7 @@ class Target:
 class Technique(ABC):
     """One efficiency method: frozen settings, and dials that are turned at run time.
 
-    Subclasses are final frozen dataclasses, one a file, of one of three kinds: `Cutting`, `Shortening` or
+    Subclasses are final frozen dataclasses, one a file, of one of four kinds: `Cutting`, `Shortening`, `Leaving` or
     `Conversion`.
 
     Attributes:
@@ -51,6 +52,8 @@ class Technique(ABC):
         summary: One line for tables.
         dials: What can be turned at run time; a range that depends on the model is bound by the handle.
         knobs: The settings that are chosen before it is put on; each has a field of the same name.
+        learnt_with: The dial that training must have turned, before few models are any good with this one; empty where
+            a model as it comes may be.
     """
 
     name: ClassVar[str]
@@ -58,6 +61,7 @@ class Technique(ABC):
     summary: ClassVar[str]
     dials: ClassVar[tuple[Dial, ...]] = ()
     knobs: ClassVar[tuple[Knob, ...]] = ()
+    learnt_with: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Refuse a setting outside the domain of its knob."""
@@ -113,6 +117,22 @@ class Shortening(Technique):
 
         Args:
             settings: A value for each dial, in range.
+        """
+
+
+class Leaving(Technique):
+    """A technique that lets each row of a classifier's batch leave the model early; a model wears at most one.
+
+    It is about whole answers of a model with a classification head, without gradients.
+    """
+
+    @abstractmethod
+    def rule(self, settings: Mapping[str, float], blocks: int) -> ExitRule | None:
+        """Return when rows leave a forward at these dial settings; None where it has no exit.
+
+        Args:
+            settings: A value for each dial, in range.
+            blocks: How many blocks run for a row that never leaves.
         """
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rheostat.core.errors import SettingError
 from rheostat.models.families import locate
 from rheostat.models.segment import Segment, through
-from rheostat.techniques.handle import Handle
+
+if TYPE_CHECKING:
+    from rheostat.techniques.handle import Handle
 
 __all__ = ["blocks_of", "checked_depths", "climb", "outputs_at_depths", "without_cache"]
 

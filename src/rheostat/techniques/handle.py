@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,14 +13,18 @@ from torch import nn
 
 from rheostat.core.dial import Dial, checked_settings
 from rheostat.core.errors import RheostatError, SettingError
+from rheostat.core.exits import ExitRule
 from rheostat.models.families import Family, locate
 from rheostat.models.flow import Flow
-from rheostat.models.segment import Everything
+from rheostat.models.segment import Climbed, Everything
 from rheostat.models.wear import Director, Order, Worn, wear
-from rheostat.techniques.contract import Conversion, Converted, Cutting, Shortening, Technique
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Leaving, Shortening, Technique
+from rheostat.techniques.leaving import LeavingModel
 from rheostat.techniques.registry import make_technique
 
 __all__ = ["Handle", "attach"]
+
+_Ran = Flow | Everything | Climbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +43,19 @@ class Handle:
 
     Args:
         model: The model, which stays an ordinary Transformers model.
-        techniques: The techniques it wears: conversions in the order in which they go on, at most one that cuts, and
-            at most one that shortens.
+        techniques: The techniques it wears: conversions in the order in which they go on, at most one that cuts, at
+            most one that shortens, and at most one that lets rows leave.
 
     Attributes:
         model: The model.
         techniques: All that it wears, conversions first.
-        technique: The one that cuts; else the one that shortens; else the first conversion, which has no dials.
+        technique: The first of them with dials, in the order above; else the first conversion.
         dials: The dials of all of them, their ranges bound to the model; none where it wears conversions only.
     """
 
     def __init__(self, model: nn.Module, *techniques: Technique) -> None:
         worn = _sorted(techniques)
-        conversions, self._cutting, self._shortening = worn
+        conversions, self._cutting, self._shortening, self._leaving = worn
         self.model = model
         turned = [each for each in worn[1:] if each is not None]
         self.techniques: tuple[Technique, ...] = (*conversions, *turned)
@@ -61,6 +65,7 @@ class Handle:
         self._override: ContextVar[_Override | None] = ContextVar("rheostat_override", default=None)
         self._last: _LastFlow = _LastFlow()
         self._worn: Worn | None = None
+        self._left: LeavingModel | None = None
         self._converted: list[Converted] = []
         self._on = True
         self._put_on(conversions)
@@ -136,14 +141,38 @@ class Handle:
         Raises:
             RheostatError: If no forward has run, or the last one was the plain model's, which drops nothing.
         """
-        flow = self._last.get()
-        if flow is None:
+        return self.went_on.survivors()
+
+    @property
+    def went_on(self) -> _Ran:
+        """What went on in the last forward, as `survivors` says it.
+
+        Raises:
+            RheostatError: If no forward has run, or the last one was the plain model's, which drops nothing.
+        """
+        ran = self._last.get()
+        if ran is None:
             raise RheostatError(
                 "Survivors are known after a forward under pruning.",
                 given="no such forward, or the last one ran at the neutral setting",
                 mend="Run the model with a dial below neutral, for instance inside handle.at(tokens=0.5).",
             )
-        return flow.survivors()
+        return ran
+
+    @went_on.setter
+    def went_on(self, ran: _Ran) -> None:
+        self._last.set(ran)
+
+    def exit_rule(self) -> tuple[ExitRule, int] | None:
+        """Return when rows leave at the settings in force, and how many blocks the others run; None where none does."""
+        asked = self._asked()
+        if asked is None or self._leaving is None or not _turned(self._leaving, asked.settings, self.neutral()):
+            return None
+        blocks = len(locate(self.model).blocks)
+        if self._shortening is not None and _turned(self._shortening, asked.settings, self.neutral()):
+            blocks = self._shortening.depth(asked.settings)
+        rule = self._leaving.rule(asked.settings, blocks)
+        return None if rule is None else (rule, blocks)
 
     def report(self) -> list[dict[str, Any]]:
         """Return, for each conversion in order, what it did to the model and what was measured for it.
@@ -169,8 +198,10 @@ class Handle:
         try:
             for conversion in conversions:
                 self._converted.append(conversion.convert(self.model))
-            if self._cutting is not None or self._shortening is not None:
+            if self.dials:
                 self._worn = wear(self.model, _HandleDirector(self, self._cutting, self._shortening))
+            if self._leaving is not None:
+                self._left = LeavingModel(self)
         except BaseException:
             self._take_off()
             raise
@@ -179,6 +210,9 @@ class Handle:
             converted.free()
 
     def _take_off(self) -> None:
+        if self._left is not None:
+            self._left.take_off()
+            self._left = None
         if self._worn is not None:
             self._worn.take_off()
             self._worn = None
@@ -217,7 +251,7 @@ class _HandleDirector(Director):
             cut = self._cutting.cut(asked.settings, decoder=decoder, marked=asked.marked)
         if self._shortening is not None and _turned(self._shortening, asked.settings, neutral):
             depth = self._shortening.depth(asked.settings)
-        return Order(cut, depth)
+        return None if cut is None and depth is None else Order(cut, depth)
 
     def ran(self, what: Flow | Everything | None) -> None:
         self._handle._last.set(what)
@@ -231,14 +265,14 @@ class _LastFlow:
     """The last forward, by context where one is known, else the last one anywhere."""
 
     def __init__(self) -> None:
-        self._here: ContextVar[tuple[Flow | Everything | None] | None] = ContextVar("rheostat_last", default=None)
-        self._anywhere: Flow | Everything | None = None
+        self._here: ContextVar[tuple[_Ran | None] | None] = ContextVar("rheostat_last", default=None)
+        self._anywhere: _Ran | None = None
 
-    def set(self, flow: Flow | Everything | None) -> None:
-        self._here.set((flow,))
-        self._anywhere = flow
+    def set(self, ran: _Ran | None) -> None:
+        self._here.set((ran,))
+        self._anywhere = ran
 
-    def get(self) -> Flow | Everything | None:
+    def get(self) -> _Ran | None:
         here = self._here.get()
         return self._anywhere if here is None else here[0]
 
@@ -271,26 +305,27 @@ def attach(model: nn.Module, *techniques: str | Technique) -> Handle:
 
 def _sorted(
     techniques: tuple[Technique, ...],
-) -> tuple[tuple[Conversion, ...], Cutting | None, Shortening | None]:
+) -> tuple[tuple[Conversion, ...], Cutting | None, Shortening | None, Leaving | None]:
     names = [technique.name for technique in techniques]
     cutting = [technique for technique in techniques if isinstance(technique, Cutting)]
     shortening = [technique for technique in techniques if isinstance(technique, Shortening)]
+    leaving = [technique for technique in techniques if isinstance(technique, Leaving)]
     conversions = tuple(technique for technique in techniques if isinstance(technique, Conversion))
-    if len(set(names)) < len(names) or len(cutting) > 1 or len(shortening) > 1:
+    if len(set(names)) < len(names) or max(len(cutting), len(shortening), len(leaving)) > 1:
         raise SettingError(
-            "A model wears each technique once, one that cuts at most, and one that shortens at most.",
+            "A model wears each technique once, and at most one each that cuts, shortens, and lets rows leave.",
             given=", ".join(names),
             mend="Leave one of them out.",
         )
-    if not techniques or len(conversions) + len(cutting) + len(shortening) < len(techniques):
+    if not techniques or len(conversions) + len(cutting) + len(shortening) + len(leaving) < len(techniques):
         raise SettingError(
-            "A technique that goes on a model is a subclass of Cutting, Shortening or Conversion.",
+            "A technique that goes on a model is a subclass of Cutting, Shortening, Leaving or Conversion.",
             given=", ".join(type(technique).__name__ for technique in techniques) or "none",
         )
-    return conversions, cutting[0] if cutting else None, shortening[0] if shortening else None
+    return conversions, next(iter(cutting), None), next(iter(shortening), None), next(iter(leaving), None)
 
 
-def _bound(model: nn.Module, techniques: list[Cutting | Shortening]) -> tuple[Dial, ...]:
+def _bound(model: nn.Module, techniques: Iterable[Technique]) -> tuple[Dial, ...]:
     dials = [dial for technique in techniques for dial in technique.dials]
     names = [dial.name for dial in dials]
     if len(set(names)) < len(names):

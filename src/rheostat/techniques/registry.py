@@ -16,6 +16,7 @@ __all__ = ["make_technique", "technique_from_json", "techniques"]
 _OWN = {
     "tokens": "rheostat.techniques.inference.tokens:TokenPruning",
     "depth": "rheostat.techniques.inference.depth:Depth",
+    "exits": "rheostat.techniques.inference.exits:Exits",
     "cache": "rheostat.techniques.inference.cache:CachePrecision",
     "precision": "rheostat.techniques.inference.precision:Precision",
 }

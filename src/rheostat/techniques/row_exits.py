@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rheostat.core.errors import SettingError
 from rheostat.core.exits import Criterion, ExitRule
-from rheostat.models.segment import Segment, through
+from rheostat.models.segment import Climbed, Segment, through
 from rheostat.techniques.depths import blocks_of, checked_depths, without_cache
-from rheostat.techniques.handle import Handle
 
-__all__ = ["Exited", "classify_with_exits", "exit_scores", "similarity"]
+if TYPE_CHECKING:
+    from rheostat.techniques.handle import Handle
+
+__all__ = ["Exited", "classify_with_exits", "exit_scores", "leave", "similarity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +61,25 @@ def classify_with_exits(handle: Handle, rule: ExitRule, **inputs: Any) -> Exited
         >>> exited = classify_with_exits(handle, ExitRule({2: 0.95, 4: 0.9}), **batch)  # doctest: +SKIP
         >>> exited.logits.argmax(-1), exited.mean_depth  # doctest: +SKIP
     """
-    blocks = blocks_of(handle)
-    path = checked_depths(handle, {*rule.depths, blocks})
+    checked_depths(handle, rule.depths)
+    return leave(handle, rule, blocks_of(handle), inputs)
+
+
+@torch.no_grad()
+def leave(handle: Handle, rule: ExitRule, stop: int, inputs: Mapping[str, Any]) -> Exited:
+    """Run the first ``stop`` blocks of a classifier, each row as far as the rule asks; see `classify_with_exits`."""
+    path = checked_depths(handle, {*(depth for depth in rule.depths if depth < stop), stop})
     batch = _Batch(handle, without_cache(handle, inputs))
     answers: torch.Tensor | None = None
-    depths = torch.full((len(batch.rows),), blocks, dtype=torch.long)
+    depths = torch.full((len(batch.rows),), stop, dtype=torch.long)
+    parts = []
     for depth in path:
+        rows = tuple(batch.rows.tolist())
         logits, scores = batch.climb(depth, rule.criterion)
+        parts.append((depth, rows, handle.went_on))
         if answers is None:
             answers = logits.new_empty((len(depths), logits.shape[1]))
-        leaves = scores >= rule.thresholds[depth] if depth < blocks else torch.ones_like(scores, dtype=torch.bool)
+        leaves = scores >= rule.thresholds[depth] if depth < stop else torch.ones_like(scores, dtype=torch.bool)
         gone = batch.rows[leaves.cpu()]
         answers[gone.to(answers.device)] = logits[leaves]
         depths[gone] = depth
@@ -76,6 +88,7 @@ def classify_with_exits(handle: Handle, rule: ExitRule, **inputs: Any) -> Exited
         batch.keep((~leaves).nonzero()[:, 0])
     if answers is None:
         raise AssertionError("a model has a block")
+    handle.went_on = Climbed(len(depths), tuple(parts))
     return Exited(answers, depths)
 
 

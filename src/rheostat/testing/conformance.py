@@ -13,12 +13,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from rheostat.techniques import Conversion, Technique, TokenPruning
-from rheostat.testing import conversions, promises
+from rheostat.techniques import Conversion, Leaving, Technique, TokenPruning
+from rheostat.testing import conversions, leaving, promises
 from rheostat.testing.looking import Subject
 from rheostat.testing.reference import Score, column_sum
 
-__all__ = ["CHECKS", "CONVERSION_CHECKS", "Check", "Subject", "check_family", "check_technique", "checks_of"]
+__all__ = [
+    "CHECKS",
+    "CONVERSION_CHECKS",
+    "LEAVING_CHECKS",
+    "Check",
+    "Subject",
+    "check_family",
+    "check_technique",
+    "checks_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,8 @@ def check_technique(technique: Technique, make_model: Callable[[], Any], *, scor
 
 def checks_of(technique: Technique) -> tuple[Check, ...]:
     """Return the checks for a technique of this kind."""
+    if isinstance(technique, Leaving):
+        return LEAVING_CHECKS
     return CONVERSION_CHECKS if isinstance(technique, Conversion) else CHECKS
 
 
@@ -100,6 +111,19 @@ CHECKS: tuple[Check, ...] = (
     Check("detaching", promises.look_at_detaching),
 )
 """Every check of a technique that cuts, the quick ones first."""
+
+LEAVING_CHECKS: tuple[Check, ...] = (
+    Check("dials", promises.look_at_dials),
+    Check("json", promises.look_at_json),
+    Check("neutral", promises.look_at_neutral),
+    Check("extremes", promises.look_at_extremes),
+    Check("rows", leaving.look_at_leaving_rows),
+    Check("depths", leaving.look_at_depths),
+    Check("residue", promises.look_at_residue),
+    Check("saving", promises.look_at_saving),
+    Check("detaching", promises.look_at_detaching),
+)
+"""Every check of a technique that lets rows leave."""
 
 CONVERSION_CHECKS: tuple[Check, ...] = (
     Check("knobs", conversions.look_at_knobs),

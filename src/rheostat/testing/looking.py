@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from rheostat.core.dial import Dial
 from rheostat.models.families import locate
-from rheostat.techniques import Handle, Shortening, Technique
+from rheostat.techniques import Handle, Leaving, Shortening, Technique
 from rheostat.testing.reference import Score
 
 __all__ = [
@@ -50,7 +51,8 @@ class Subject:
         technique: The technique.
         make_model: Returns a new model at each call, always the same one, small, in eval mode and float32. Its first
             output is one vector a position: hidden states, or the logits of a language model; language models are
-            also checked for generation. `rheostat.testing.tiny_model` makes such models.
+            also checked for generation. For a technique that lets rows leave it is a classifier, with one vector a row.
+            `rheostat.testing.tiny_model` makes such models.
         score: How the slow reference scores a key, for a technique that drops states by attention; None leaves the
             comparison with `rheostat.testing.masked_reference` out.
     """
@@ -72,14 +74,19 @@ class Subject:
         """Return a new model in float64; in float32 where its own attention knows no more.
 
         Gemma 2's eager attention casts masked scores, float64's least number, to float32: NaN. Token pruning replaces
-        that attention; depth does not.
+        that attention; depth and exits do not.
         """
         model = self.make_model().double()
-        if not isinstance(self.technique, Shortening):
+        if not isinstance(self.technique, Shortening | Leaving):
             return model
         with torch.no_grad():
             finite = bool(torch.isfinite(output_of(model, padded(texts_of(model), "right"))).all())
         return model if finite else self.make_model()
+
+    def real(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return which vectors of the first output are those of texts, not of padding: a bool mask for it."""
+        mask = inputs["attention_mask"].bool()
+        return mask.any(1) if isinstance(self.technique, Leaving) else mask
 
     def middle(self) -> dict[str, Any]:
         """Return settings at which the technique acts: every dial 40 % of the way from neutral to an end."""
@@ -123,7 +130,10 @@ def padded(texts: list[torch.Tensor], side: str) -> dict[str, torch.Tensor]:
 
 
 def output_of(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the first output."""
+    """Return the first output; positions are counted by the model where it does not take them."""
+    taken = inspect.signature(model.forward).parameters
+    if "position_ids" not in taken and all(each.kind is not each.VAR_KEYWORD for each in taken.values()):
+        inputs = {name: value for name, value in inputs.items() if name != "position_ids"}
     output: torch.Tensor = model(**inputs)[0]
     return output
 

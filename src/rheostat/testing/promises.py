@@ -113,7 +113,7 @@ def look_at_extremes(subject: Subject) -> str | None:
     handle = attach(model, subject.technique)
     for side in ("right", "left"):
         inputs = padded(texts_of(model), side)
-        plain, real = output_of(model, inputs), inputs["attention_mask"].bool()
+        plain, real = output_of(model, inputs), subject.real(inputs)
         for settings in (*subject.extremes(), subject.middle()):
             with torch.no_grad(), handle.at(**settings):
                 found = output_of(model, inputs)
