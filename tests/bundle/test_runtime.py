@@ -166,7 +166,7 @@ def test_a_profile_is_loaded_with_the_bundle(tmp_path: Path) -> None:
     folder = save(tmp_path, "classification")
     assert load(folder).profile is None
     (folder / "profile.json").write_text(profile().to_text())
-    assert load(folder).settings(speed=2.0) == {"tokens": 0.4}
+    assert load(folder).settings(speed=2.0) == {"tokens": 0.4, "depth": 2.0}
 
 
 def test_a_profile_of_another_machine_is_pointed_out(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_profile_of_another_machine_is_pointed_out(tmp_path: Path) -> None:
     (folder / "profile.json").write_text(profile(cpu="Abacus 2000").to_text())
     with pytest.warns(UserWarning, match=r"another machine \(cpu: Abacus 2000 there.*rheostat calibrate"):
         bundle = load(folder)
-    assert bundle.settings(speed=2.0) == {"tokens": 0.4}
+    assert bundle.settings(speed=2.0) == {"tokens": 0.4, "depth": 2.0}
 
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"version": 7})])

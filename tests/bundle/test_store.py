@@ -186,5 +186,17 @@ def test_the_configuration_that_a_search_chose_is_in_force(folder: Path) -> None
         assert bundle.handle.settings["tokens"] == 1.0
 
 
+def test_a_dial_of_the_configuration_is_worn_for_it(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    chosen = {"exit": 0.01, "exit_every": 1}
+    (folder / "bundle.json").write_text(json.dumps({**manifest, "configuration": chosen}))
+    bundle = load(folder)
+
+    assert bundle.handle.settings == {"tokens": 1.0, "depth": 2.0, "exit": 0.01}
+    early = bundle.predict(["a few words"])[0]
+    assert early.probability == bundle.predict(["a few words"], depth=1, exit=1.0)[0].probability
+    assert early.probability != bundle.predict(["a few words"], exit=1.0)[0].probability
+
+
 def test_without_one_everything_is_at_neutral(folder: Path) -> None:
     assert load(folder).handle.settings == {"tokens": 1.0, "depth": 2.0}

@@ -118,7 +118,8 @@ class Bundle:
                 given=f"speed={speed} for {self.folder}, which has no profile",
                 mend=f"Run: rheostat calibrate {self.folder}",
             )
-        return self.profile.settings_for(speed)
+        # A profile is measured with every other dial at neutral.
+        return {**self.handle.neutral(), **self.profile.settings_for(speed)}
 
     def predict(
         self,
