@@ -101,6 +101,17 @@ def test_the_bundle_says_how_it_was_made(settings: FinetuneSettings) -> None:
     assert "16 of 24 train rows were sampled (seed 0)." in card
 
 
+@pytest.mark.parametrize(("adapter", "times"), [(None, 1.0), (2, 10.0)])
+def test_without_a_learning_rate_the_usual_one_is_taken(
+    settings: FinetuneSettings, adapter: int | None, times: float
+) -> None:
+    folder = finetune(replace(settings, learning_rate=None, lora=adapter, limit=16))
+    width = load(folder).model.config.hidden_size
+    training = read_manifest(folder)["training"]
+    assert training["learning_rate"] == pytest.approx(times * 4e-5 * 768 / width, rel=1e-2)
+    assert training["settings"]["learning_rate"] is None
+
+
 def test_long_texts_are_counted(settings: FinetuneSettings, capsys: pytest.CaptureFixture) -> None:
     finetune(replace(settings, max_length=10, epochs=1))
     note = "train texts are longer than 10 tokens and were cut."

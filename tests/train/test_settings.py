@@ -8,6 +8,7 @@ import pytest
 
 from rheostat.core.errors import SettingError
 from rheostat.train.adapters import Trainable
+from rheostat.train.rates import usual_rate
 from rheostat.train.recipes import Plain, Uniform
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
@@ -16,7 +17,7 @@ SETTINGS = FinetuneSettings("a-model", "data.parquet", "out")  # type: ignore[ar
 
 
 def test_the_defaults_are_the_papers() -> None:
-    assert (SETTINGS.epochs, SETTINGS.batch_size, SETTINGS.learning_rate) == (5, 8, 4e-5)
+    assert (SETTINGS.epochs, SETTINGS.batch_size, usual_rate("full", 768)) == (5, 8, 4e-5)
     assert SETTINGS.chosen_recipe == Uniform(0.02, 1.0)
     assert replace(SETTINGS, lora=8).chosen_recipe == Uniform(0.5, 1.0)
     assert replace(SETTINGS, lora=8, recipe=Plain()).chosen_recipe == Plain()

@@ -98,7 +98,10 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
     epochs: Annotated[int, typer.Option(metavar="N", help="Passes over the training data.")] = 5
     max_length: Annotated[int, typer.Option(metavar="N", help="Tokens that are read of a text.")] = 256
     batch_size: Annotated[int, typer.Option(metavar="N", help="Rows in a batch of one process.")] = 8
-    learning_rate: Annotated[float, typer.Option(metavar="X", help="Highest learning rate.")] = 4e-5
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Highest learning rate; without, by the model's width and what is trained."),
+    ] = None
     weight_decay: Annotated[float, typer.Option(metavar="X", help="AdamW's weight decay.")] = 0.01
     warmup: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the steps in which the learning rate rises.")

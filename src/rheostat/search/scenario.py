@@ -90,8 +90,8 @@ class Training(_Part):
     """Train on a sample of so many rows; left out, on all."""
     batch_size: Whole = 8
     """Rows in a batch."""
-    learning_rate: Annotated[float, Field(gt=0)] = 4e-5
-    """Highest learning rate."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Highest learning rate; left out, what is usual for the model's width and for what is trained."""
     max_length: Whole = 256
     """Tokens that are read of a text."""
 

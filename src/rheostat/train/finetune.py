@@ -34,6 +34,7 @@ from rheostat.train.losses import make_loss
 from rheostat.train.options import check_device, check_tracker, more_arguments, steps_in
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
+from rheostat.train.rates import usual_rate
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
 from rheostat.train.together import is_main, join, on_main, processes
@@ -60,6 +61,7 @@ class _Run:
     settings: FinetuneSettings
     data: TextData
     loaded: LoadedModel
+    rate: float
     max_length: int
     train: Examples
     validation: Examples | None
@@ -143,6 +145,9 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     # The classifier's new weights come from here, before the Trainer sets its own seed.
     set_seed(settings.seed)
     loaded = load_model(settings.model, settings.task, label_names=data.label_names)
+    rate = settings.learning_rate or usual_rate(
+        settings.trained.kind, loaded.model.config.get_text_config().hidden_size
+    )
     limit = length_limit(loaded.model, loaded.tokenizer)
     max_length = min(settings.max_length, limit or settings.max_length)
     train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
@@ -150,7 +155,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     notes = [*data.notes, *_length_notes(settings, train, max_length)]
     for note in notes:
         progress.say(note)
-    return _Run(settings, data, loaded, max_length, train, validation, progress, tuple(notes))
+    return _Run(settings, data, loaded, rate, max_length, train, validation, progress, tuple(notes))
 
 
 def _validation(loaded: LoadedModel, data: TextData, settings: FinetuneSettings, max_length: int) -> Examples | None:
@@ -201,6 +206,7 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
         "settings": description,
         "epoch_kept": f"{chosen:.3g} of {settings.epochs} ({settings.choose})",
         "steps": trainer.state.global_step,
+        "learning_rate": run.rate,
         "stopped_by": ended_by(trainer.state, settings),
         "seconds_since_start_or_resume": round(time.monotonic() - started, 1),
         "validation": history_of(trainer.state),
@@ -253,7 +259,7 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[StepTrainer, Valida
     rows: Any = ShuffledRows(run.train.rows, settings.batch_size * settings.accumulate * processes(), settings.seed)
     trainer = StepTrainer(
         model=model,
-        args=_arguments(settings, folder, len(run.train.rows)),
+        args=_arguments(run, folder),
         train_dataset=rows,
         data_collator=collator,
         processing_class=run.loaded.tokenizer,
@@ -290,13 +296,14 @@ def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[StepTrainer, Valida
     return trainer, validator
 
 
-def _arguments(settings: FinetuneSettings, folder: Path, rows: int) -> TrainingArguments:
-    steps = steps_in(settings, rows, processes())
+def _arguments(run: _Run, folder: Path) -> TrainingArguments:
+    settings = run.settings
+    steps = steps_in(settings, len(run.train.rows), processes())
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        learning_rate=run.rate,
         weight_decay=settings.weight_decay,
         lr_scheduler_type="linear",
         warmup_steps=int(settings.warmup * steps),

@@ -41,7 +41,7 @@ _CHOICES = {
     "track": Tracker,
     "clock": Clock,
 }
-_OPTIONAL = ("loss_on", "track", "max_minutes")
+_OPTIONAL = ("loss_on", "track", "max_minutes", "learning_rate")
 _KEEP_LOW_LORA = 0.5
 # Where a run reads and writes does not change what it learns.
 _NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes", "track")
@@ -51,9 +51,10 @@ _NOT_LEARNT_FROM = ("data", "out", "resume", "save_minutes", "track")
 class FinetuneSettings:
     """What to fine-tune, on what, and how.
 
-    The defaults are those of Zero-Shot Adjustable Acceleration (https://arxiv.org/abs/2509.01190) where it
-    names them: 5 epochs, batches of 8, learning rate 4e-5, the recipe `Uniform`. Dropout is the model's own (0.1 in
-    BERT and GPT-2, as in the paper). The linear schedule, the warm-up and the weight decay are ours.
+    The defaults are those of Zero-Shot Adjustable Acceleration (https://arxiv.org/abs/2509.01190) where it names
+    them: 5 epochs, batches of 8, the recipe `Uniform`, and its learning rate in a model as wide as its own. Dropout is
+    the model's own (0.1 in BERT and GPT-2, as in the paper). The linear schedule, the warm-up and the weight decay are
+    ours.
 
     Attributes:
         model: Where the weights come from; see `rheostat.models.sources.load_model`.
@@ -67,7 +68,7 @@ class FinetuneSettings:
         max_length: Most tokens of a text, or the tokens of a chunk for causal-lm; the model's own limit
             holds, too.
         batch_size: Rows in a batch of one process.
-        learning_rate: Highest learning rate of AdamW.
+        learning_rate: Highest learning rate of AdamW; None for that of `rheostat.train.rates.usual_rate`.
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps in which the learning rate rises, in [0, 1); then it falls linearly to 0.
         seed: Decides the order of the rows, dropout, new weights, and what a recipe draws.
@@ -109,7 +110,7 @@ class FinetuneSettings:
     epochs: int = 5
     max_length: int = 256
     batch_size: int = 8
-    learning_rate: float = 4e-5
+    learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup: float = 0.1
     seed: int = 0
