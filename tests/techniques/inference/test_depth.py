@@ -51,7 +51,7 @@ def test_two_that_shorten_are_refused() -> None:
             return 1
 
     assert issubclass(Other, Shortening)
-    with pytest.raises(SettingError, match="one that shortens at most"):
+    with pytest.raises(SettingError, match="at most one each that cuts, shortens"):
         attach(tiny_model("bert"), Depth(), Other())
 
 

@@ -182,7 +182,7 @@ def test_a_backend_of_another_precision_is_refused() -> None:
 def test_two_of_a_kind_are_refused_and_the_model_stays_plain() -> None:
     model = tiny_model("bert")
     for pair in ((plain_int8(), Precision("fp32")), (TokenPruning(), TokenPruning(floor=9))):
-        with pytest.raises(SettingError, match="A model wears each technique once, one that cuts at most"):
+        with pytest.raises(SettingError, match="A model wears each technique once, and at most one each"):
             attach(model, *pair)
     assert not converted(model)
 
