@@ -3,6 +3,7 @@
     python -m benchmarks.search compare SPACE.json --seeds 10 --at 15 30 60
     python -m benchmarks.search ablate SPACE.json --seeds 10
     python -m benchmarks.search limits SPACE.json --scenarios 200
+    python -m benchmarks.search score SPACE.json
 
 SPACE.json is a recorded space (`rheostat.search.recorded`); `synthetic` and `stand-in` are made by formula
 (`benchmarks.search_spaces`).
@@ -22,6 +23,9 @@ not credited when the whole follows.
 
 `limits`: generated scenarios of one to three limits, every fourth of them infeasible. Counted are returned
 configurations that pass a limit, infeasible scenarios not named so, and feasible ones in which nothing was found.
+
+`score`: the highest score of AE-LLM (gains in latency of a row, memory and energy) in the space for each allowed loss
+of accuracy, in points: first among all configurations, then among those with the default batch and threads.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +43,8 @@ from benchmarks.search_runs import LOW, OURS, Variant, needed, recommended, scen
 from benchmarks.search_spaces import GOALS, stand_in, synthetic
 from rheostat.core.files import write_atomically
 from rheostat.core.goals import Goals, Objective
+from rheostat.core.knob import Value
+from rheostat.core.score import ALLOWED_LOSS, efficiency_score
 from rheostat.search.recorded import RecordedSpace
 from rheostat.search.strategies.surrogate import Settings
 
@@ -72,7 +78,7 @@ TARGETS = (0.90, 0.95)
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("what", choices=("compare", "ablate", "limits"))
+    options.add_argument("what", choices=("compare", "ablate", "limits", "score"))
     options.add_argument("space", help="a recorded space, or: synthetic, stand-in")
     options.add_argument("--seeds", type=int, default=10)
     options.add_argument("--at", type=int, nargs="+", default=[15, 30, 60])
@@ -88,7 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     goals = Goals(tuple(Objective(name) for name in options.objectives))
     recorded = read(options.space)
     started = commit()
-    rows = {"compare": compare, "ablate": ablate, "limits": limits}[options.what](recorded, goals, options)
+    rows = {"compare": compare, "ablate": ablate, "limits": limits, "score": score}[options.what](
+        recorded, goals, options
+    )
     print_table(rows)
     name = Path(options.space).stem
     out = options.out or RESULTS / f"search-{options.what}-{name}.json"
@@ -153,6 +161,27 @@ def limits(recorded: RecordedSpace, goals: Goals, options: argparse.Namespace) -
         if found is not None:
             row["passing a limit"] += limited.excess(recorded.row(found).metrics, baseline) > 0.0
     return [{**row, "measurements": most}]
+
+
+def score(recorded: RecordedSpace, goals: Goals, options: argparse.Namespace) -> list[dict[str, Any]]:
+    plain, baseline, rows = recorded.space.default, recorded.baseline.metrics, []
+    deployment = [axis.name for axis in recorded.space.axes if axis.stage == "deployment"]
+    for among in ("all", "the default deployment"):
+        measured = [
+            (one := row.configuration, efficiency_score(row.metrics, baseline, (_rows(one), _rows(plain))))
+            for row in recorded.rows
+            if among == "all" or all(row.configuration[name] == plain[name] for name in deployment)
+        ]
+        for lost in (ALLOWED_LOSS, 2.0, 3.0):
+            kept = [(c, one) for c, one in measured if one.value and one.lost is not None and one.lost <= lost + 1e-9]
+            configuration, best = max(kept, key=lambda pair: pair[1].value or 0.0)
+            told = {"among": among, "points lost at most": lost, "score": best.value, **best.gains, "lost": best.lost}
+            rows.append({**told, "energy from": best.energy, **configuration})
+    return rows
+
+
+def _rows(configuration: Mapping[str, Value]) -> int:
+    return int(configuration.get("batch", 1))
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:

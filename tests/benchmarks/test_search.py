@@ -93,3 +93,13 @@ def test_ablation_and_limits_run(tmp_path, capsys, monkeypatch):
     (row,) = json.loads((tmp_path / "limits").read_text())["rows"]
     assert (row["scenarios"], row["infeasible"], row["named so"], row["passing a limit"]) == (4, 1, 1, 0)
     assert "| 4 | 1 | 1 |" in capsys.readouterr().out
+
+
+def test_a_score_is_that_of_the_best_that_is_allowed(tmp_path, capsys):
+    search.main(["score", "stand-in", "--out", str(tmp_path / "score")])
+    rows = json.loads((tmp_path / "score").read_text())["rows"]
+    free, held = rows[:3], rows[3:]
+    assert all(row["lost"] <= row["points lost at most"] + 1e-9 for row in rows)
+    assert [row["score"] for row in free] == sorted(row["score"] for row in free)
+    assert all(one["score"] >= other["score"] for one, other in zip(free, held, strict=True))
+    assert "| all | 1.200 |" in capsys.readouterr().out
