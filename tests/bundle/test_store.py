@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from rheostat.bundle import BundleInfo, load, read_manifest, save_bundle, store
-from rheostat.core.errors import BundleError
+from rheostat.core.errors import BundleError, SettingError
+from rheostat.core.exits import ExitRule
 from rheostat.models.sources import load_model
 from rheostat.techniques import TokenPruning, attach
 from tests.saved import save_tiny
@@ -196,6 +197,8 @@ def test_a_dial_of_the_configuration_is_worn_for_it(folder: Path) -> None:
     early = bundle.predict(["a few words"])[0]
     assert early.probability == bundle.predict(["a few words"], depth=1, exit=1.0)[0].probability
     assert early.probability != bundle.predict(["a few words"], exit=1.0)[0].probability
+    with pytest.raises(SettingError, match=r"exit=0\.01"):
+        bundle.predict(["a few words"], exits=ExitRule({1: 0.5}))
 
 
 def test_without_one_everything_is_at_neutral(folder: Path) -> None:

@@ -87,7 +87,7 @@ def refuse_depth(handle: Handle) -> None:
     """Refuse a dial that says how deep everything goes, where rows or tokens go to depths of their own.
 
     Raises:
-        SettingError: If the dial depth is not at neutral.
+        SettingError: If the dial depth, or exit, is not at neutral.
     """
     neutral = handle.neutral()
     turned = [name for name in ("depth", "exit") if name in neutral and handle.settings[name] != neutral[name]]

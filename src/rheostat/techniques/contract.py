@@ -52,8 +52,8 @@ class Technique(ABC):
         summary: One line for tables.
         dials: What can be turned at run time; a range that depends on the model is bound by the handle.
         knobs: The settings that are chosen before it is put on; each has a field of the same name.
-        learnt_with: The dial that training must have turned, before few models are any good with this one; empty where
-            a model as it comes may be.
+        learnt_with: The dial that training must have turned for most models to be any good with this one; empty where
+            it need not.
     """
 
     name: ClassVar[str]
@@ -111,6 +111,8 @@ class Shortening(Technique):
     The final norm and the head read what left the last block that ran.
     """
 
+    learnt_with: ClassVar[str] = "depth"
+
     @abstractmethod
     def depth(self, settings: Mapping[str, float]) -> int:
         """Return how many blocks a forward at these dial settings runs, from the first on.
@@ -125,6 +127,8 @@ class Leaving(Technique):
 
     It is about whole answers of a model with a classification head, without gradients.
     """
+
+    learnt_with: ClassVar[str] = "depth"
 
     @abstractmethod
     def rule(self, settings: Mapping[str, float], blocks: int) -> ExitRule | None:

@@ -198,7 +198,7 @@ class Handle:
         try:
             for conversion in conversions:
                 self._converted.append(conversion.convert(self.model))
-            if self.dials:
+            if len(self.techniques) > len(conversions):
                 self._worn = wear(self.model, _HandleDirector(self, self._cutting, self._shortening))
             if self._leaving is not None:
                 self._left = LeavingModel(self)

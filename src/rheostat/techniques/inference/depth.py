@@ -39,7 +39,6 @@ class Depth(Shortening):
     dials: ClassVar[tuple[Dial, ...]] = (
         Dial("depth", "number of blocks", 1, math.inf, neutral=math.inf, moves="request", whole=True),
     )
-    learnt_with: ClassVar[str] = "depth"
 
     def depth(self, settings: Mapping[str, float]) -> int:
         """Return how many blocks a forward at this setting runs."""

@@ -44,7 +44,6 @@ class Exits(Leaving):
         Dial("exit", "probability at which a text leaves", 0.0, 1.0, neutral=1.0, moves="request", open_low=True),
     )
     knobs: ClassVar[tuple[Knob, ...]] = (Knob("exit_every", "blocks from exit to exit", 2, low=1),)
-    learnt_with: ClassVar[str] = "depth"
 
     @classmethod
     def restrictions(cls, target: Target) -> tuple[Restriction, ...]:
