@@ -112,6 +112,13 @@ def test_without_a_learning_rate_the_usual_one_is_taken(
     assert training["settings"]["learning_rate"] is None
 
 
+def test_dropout_is_a_setting_of_the_training_alone(settings: FinetuneSettings) -> None:
+    own = json.loads((Path(settings.model) / "config.json").read_text(encoding="utf-8"))
+    folder = finetune(replace(settings, model_dropout=0.0, epochs=1))
+    assert own["hidden_dropout_prob"] == load(folder).model.config.hidden_dropout_prob == 0.1
+    assert read_manifest(folder)["training"]["settings"]["model_dropout"] == 0.0
+
+
 def test_long_texts_are_counted(settings: FinetuneSettings, capsys: pytest.CaptureFixture) -> None:
     finetune(replace(settings, max_length=10, epochs=1))
     note = "train texts are longer than 10 tokens and were cut."

@@ -61,6 +61,7 @@ def test_what_a_run_learns_from_is_json_without_places() -> None:
         ({"learning_rate": float("nan")}, "learning_rate is a number above 0"),
         ({"weight_decay": -0.1}, "weight_decay is a number at least 0"),
         ({"warmup": 1.0}, "warmup is a number at least 0 and below 1"),
+        ({"model_dropout": 1.0}, "model_dropout is a number at least 0 and below 1"),
         ({"recipe": "uniform"}, "recipe is a Recipe.*make_recipe"),
         ({"lora": 4, "trainable": Trainable("lora")}, "trained is said once.*Leave lora out"),
         ({"trainable": {"kind": "full", "rank": 4}}, "'rank' belongs to lora"),

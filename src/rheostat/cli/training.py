@@ -26,6 +26,7 @@ _BY_NAME = (
     "task", "limit", "epochs", "max_length", "batch_size", "learning_rate", "weight_decay", "warmup", "seed",
     "resume", "lora", "loss_on", "choose", "gradient_checkpointing", "save_minutes",
     "accumulate", "precision", "patience", "evaluate_steps", "max_minutes", "clock", "track",
+    "model_dropout",
 )  # fmt: skip
 
 
@@ -106,6 +107,10 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
     warmup: Annotated[
         float, typer.Option(metavar="SHARE", help="Share of the steps in which the learning rate rises.")
     ] = 0.1
+    model_dropout: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Dropout of the model's own layers; without, as its configuration says."),
+    ] = None
     seed: Annotated[int, typer.Option(metavar="N", help="Decides order, dropout, new weights and keep rates.")] = 0
     limit: Annotated[
         int | None, typer.Option(metavar="N", help="Train on a sample of so many rows; without, on all.")

@@ -26,6 +26,7 @@ from rheostat.train.adapters import Prepared, prepare
 from rheostat.train.callbacks import FiniteGradients, Interrupt, SaveNowAndThen
 from rheostat.train.checkpoints import checkpoints_folder, open_run
 from rheostat.train.data import load_data
+from rheostat.train.dropout import set_dropout
 from rheostat.train.endings import AlreadyEndedError, Patience, TimeBudget, ended_by
 from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprint, make_examples
 from rheostat.train.learning import Learner
@@ -145,6 +146,8 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     # The classifier's new weights come from here, before the Trainer sets its own seed.
     set_seed(settings.seed)
     loaded = load_model(settings.model, settings.task, label_names=data.label_names)
+    if settings.model_dropout is not None:
+        set_dropout(loaded.model, settings.model_dropout)
     rate = settings.learning_rate or usual_rate(
         settings.trained.kind, loaded.model.config.get_text_config().hidden_size
     )
