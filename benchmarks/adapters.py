@@ -41,6 +41,7 @@ from rheostat.techniques.finetuning.shira import SparseAdapter, SparseSwitch
 from rheostat.train.adapters import Prepared, Trainable, prepare
 from rheostat.train.adapters.masks import choose_entries
 from rheostat.train.data import load_data
+from rheostat.train.dropout import set_dropout
 from rheostat.train.examples import Collator, ShuffledRows, make_examples
 
 _MASKS = ("structural", "random", "weight", "gradient", "snip")
@@ -72,7 +73,7 @@ class Case:
         kind: Key of `KINDS`.
         rate: Highest learning rate.
         seconds: Wall-clock for preparing and training.
-        seed: Decides order, dropout, new weights and a random mask.
+        seed: Decides order, dropout of adapters, new weights and a random mask.
         judged: The split it is judged on.
         limit: Train rows; None for all.
         max_length: Tokens of a text.
@@ -173,6 +174,7 @@ def measure(case: Case) -> dict[str, Any]:
     data = load_data(case.data, "classification", seed=0, limit=case.limit)
     loaded = load_model(case.model, "classification", label_names=data.label_names)
     model: Any = loaded.model
+    set_dropout(model, 0.0)
     collator = Collator(loaded.tokenizer)
     rows = make_examples(loaded.tokenizer, data.split("train"), "classification", case.max_length).rows
     give_back_memory()

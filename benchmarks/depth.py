@@ -78,6 +78,7 @@ def train(options: argparse.Namespace) -> None:
                 max_minutes=options.minutes,
                 clock=options.clock,
                 learning_rate=options.learning_rate,
+                model_dropout=0.0,
                 max_length=options.max_length,
                 seed=options.seed,
                 resume=True,
@@ -449,7 +450,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     found.add_argument("--quick", action="store_true", help="seconds and few rows: does it run?")
     found.add_argument("--tiny", action="store_true", help="speculate with a tiny random model: does it run?")
     found.add_argument("--model", help="MiniLM, or for speculate Gemma 3 270M; folder, hub id or package:NAME")
-    found.add_argument("--minutes", type=float, default=10.0, help="training steps of each recipe")
+    found.add_argument("--minutes", type=float, default=17.0, help="training steps of each recipe")
     found.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     found.add_argument("--learning-rate", type=float, default=1e-4)
     found.add_argument("--max-length", type=int, default=256)

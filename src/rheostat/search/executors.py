@@ -114,6 +114,7 @@ def _measuring(job: Job) -> Evaluator:
         "batch_size": train.batch_size,
         "learning_rate": train.learning_rate,
         "max_length": train.max_length,
+        "model_dropout": train.model_dropout,
         "limit": train.rows,
         "seed": scenario.seed,
     }

@@ -94,6 +94,8 @@ class Training(_Part):
     """Highest learning rate; left out, what is usual for the model's width and for what is trained."""
     max_length: Whole = 256
     """Tokens that are read of a text."""
+    model_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    """Dropout of the model's own layers; null for what its configuration says. Short trainings are better without."""
 
 
 class Scenario(_Part):
