@@ -67,6 +67,7 @@ def test_people_see_the_recommendation_why_and_where(run: Run, played: Player, t
     assert "Recommended: recipe=" in shown.stdout
     assert "Front" in shown.stdout
     assert f"Bundle: {tmp_path}/study/recommended" in shown.stdout
+    assert f"rheostat calibrate {tmp_path}/study/recommended --data" in shown.stdout
     assert f"Report: {tmp_path}/study/report.html" in shown.stdout
     assert "measuring the default, 0 trials" in shown.stderr
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,7 +102,7 @@ def _optimize(options: OptimizeOptions) -> Reply:
     page = _page(options.out)
     code = INTERRUPTED if result.ended == "interrupted" else _CODES[result.status]
     data = {**result.to_json(), "study": options.out, "report": page}
-    return Reply(data, _shown(result, [one.metric for one in scenario.goals.objectives], options.out, page), code)
+    return Reply(data, _shown(result, scenario, options.out, page), code)
 
 
 def _display(scenario: Scenario, options: OptimizeOptions) -> AbstractContextManager[Callable[[Progress], None]]:
@@ -120,8 +120,9 @@ def _page(folder: Path) -> Path | None:
     return folder / PAGE
 
 
-def _shown(result: Result, objectives: Sequence[str], folder: Path, page: Path | None) -> list[Any]:
+def _shown(result: Result, scenario: Scenario, folder: Path, page: Path | None) -> list[Any]:
     shown: list[Any] = [_WORDS[result.ended], *result.why]
+    objectives = [one.metric for one in scenario.goals.objectives]
     if result.front:
         shown.append(table("Front", front_columns(objectives), front_rows(result.front, objectives)))
         shown.append(
@@ -131,7 +132,8 @@ def _shown(result: Result, objectives: Sequence[str], folder: Path, page: Path |
         shown.append(_simple_table(result.cheap_baselines))
     shown += [*result.notes, f"{result.trials} trials in {result.seconds:.0f} s."]
     if result.recommended is not None and result.recommended.bundle is not None:
-        shown.append(f"Bundle: {result.recommended.bundle}")
+        bundle = result.recommended.bundle
+        shown += [f"Bundle: {bundle}", f"For any other speed: rheostat calibrate {bundle} --data {scenario.data.path}"]
     if page is not None:
         shown.append(f"Report: {page}")
     if others := [str(one.number) for one in result.front[1:4]]:

@@ -95,7 +95,7 @@ class Training(_Part):
     max_length: Whole = 256
     """Tokens that are read of a text."""
     model_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
-    """Dropout of the model's own layers; null for what its configuration says. On a CPU it nearly doubles a step's time."""
+    """Dropout of the model's own layers; null for what its configuration says. It nearly doubles a CPU's step."""
 
 
 class Scenario(_Part):
