@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,8 @@ def test_alone_a_process_is_the_main_one() -> None:
     assert on_main(lambda: 4) == 4
 
 
-def launch(folder: Path, model: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run ``finetune`` in two processes on the CPU, whose steps have 4 + 4 rows."""
+def start(folder: Path, model: Path, data: Path, *options: str) -> subprocess.Popen[str]:
+    """Start ``finetune`` in two processes on the CPU, whose steps have 4 + 4 rows."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     quiet = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     what = ["--model", str(model), "--data", str(data), "--out", str(folder), "--json"]
@@ -35,7 +37,15 @@ def launch(folder: Path, model: Path, data: Path, *options: str) -> subprocess.C
     paths = os.pathsep.join([str(root / "src"), str(root)])
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     command = [*launcher, *quiet, "-m", "rheostat", "finetune", *what, *how]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+
+
+def launch(folder: Path, model: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run ``finetune`` in two processes to its end."""
+    with start(folder, model, data, *options) as started:
+        stdout, stderr = started.communicate(timeout=280)
+    return subprocess.CompletedProcess(started.args, started.returncode, stdout, stderr)
 
 
 def write(path: Path, data: Any, **columns: Any) -> Path:
@@ -108,6 +118,26 @@ def test_answers_of_unlike_lengths_weigh_the_same_in_two_processes(tmp_path: Pat
     ours, theirs = (load_file(folder / "model.safetensors") for folder in (one, tmp_path / "two"))
     for name, weight in ours.items():
         torch.testing.assert_close(weight, theirs[name], rtol=0, atol=2e-5)
+
+
+@pytest.mark.slow
+def test_two_killed_processes_go_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """With dropout: each process goes on with its own random numbers."""
+    model, data = save_tiny(tmp_path / "model"), write(tmp_path / "data.jsonl", make_data(rows=32, words=40))
+    often = ("--epochs", "12", "--save-minutes", "0.0001")
+    assert launch(tmp_path / "whole", model, data, *often).returncode == 0
+    first = tmp_path / "killed" / ".checkpoints" / "checkpoint-5" / "trainer_state.json"
+    with start(tmp_path / "killed", model, data, *often) as started:
+        while not first.exists():
+            assert started.poll() is None, started.communicate()
+            time.sleep(0.01)
+        os.killpg(started.pid, signal.SIGKILL)
+    assert not (tmp_path / "killed" / "bundle.json").exists()
+    resumed = launch(tmp_path / "killed", model, data, *often, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "continued from checkpoint-" in (tmp_path / "killed" / "README.md").read_text()
+    whole, killed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(weight, killed[name]) for name, weight in whole.items())
 
 
 @pytest.mark.slow
