@@ -2,6 +2,7 @@
 
 The same number of optimisation steps by a recipe and by ordinary fine-tuning, in turn, on the same random tokens with
 the same weights: forward, backward, clipping and AdamW. Wanted: one random keep rate a step costs no more than plain.
+With `--model-dropout 0` the recipes train without dropout, in turn with plain steps at the model's own: what it costs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rheostat.measure.timing import paired
 from rheostat.models.sources import load_model
 from rheostat.techniques import attach
 from rheostat.testing import tiny_model
+from rheostat.train.dropout import set_dropout
 from rheostat.train.learning import Learner
 from rheostat.train.losses import ClassificationLoss
 from rheostat.train.recipes import make_recipe
@@ -45,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for name in options.recipes:
         wait = synchroniser(ids.device)
-        timing = paired(plain, _training(model, name, batch, options.steps), options.pairs, synchronise=wait)
+        recipe = _training(model, name, batch, options.steps, options.model_dropout)
+        timing = paired(plain, recipe, options.pairs, synchronise=wait)
         low, high = timing.speedup_interval
         rows.append(
             {
@@ -59,14 +62,18 @@ def main(arguments: list[str] | None = None) -> None:
         print(rows[-1], flush=True)
     report(options, {**describe(options, model), "batch": options.batch, "tokens": options.tokens}, rows)
     for row in rows:
-        if row["recipe"] == "uniform":
+        if row["recipe"] == "uniform" and options.model_dropout is None:
             kept = "kept" if row["cost_95"][1] <= WANTED else "NOT kept"
             print(f"The limit of {WANTED:g}x for uniform is {kept}: {row['cost']:.3f}x.")
 
 
-def _training(model: Any, recipe: str, batch: dict[str, torch.Tensor], steps: int) -> Callable[[], None]:
+def _training(
+    model: Any, recipe: str, batch: dict[str, torch.Tensor], steps: int, dropout: float | None = None
+) -> Callable[[], None]:
     """Return what trains a copy of the model for some steps; each call draws on where the last one stopped."""
     trained = copy.deepcopy(model).train()
+    if dropout is not None:
+        set_dropout(trained, dropout)
     handle = attach(trained, "tokens", "depth")
     learner = Learner(make_recipe(recipe), ClassificationLoss(), handle)
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5)
@@ -91,6 +98,7 @@ def _options(arguments: list[str] | None) -> Any:
     options.add_argument("--tokens", type=int, default=512)
     options.add_argument("--batch", type=int, default=8)
     options.add_argument("--steps", type=int, default=8, help="optimisation steps of each half of a pair")
+    options.add_argument("--model-dropout", type=float, help="of the recipes' side; left out, the model's own")
     options.add_argument("--recipes", nargs="+", default=["plain", "uniform", "mixed", "sandwich", "nested"])
     return options.parse_args(arguments)
 

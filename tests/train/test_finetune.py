@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -112,9 +113,15 @@ def test_without_a_learning_rate_the_usual_one_is_taken(
     assert training["settings"]["learning_rate"] is None
 
 
-def test_dropout_is_a_setting_of_the_training_alone(settings: FinetuneSettings) -> None:
-    own = json.loads((Path(settings.model) / "config.json").read_text(encoding="utf-8"))
-    folder = finetune(replace(settings, model_dropout=0.0, epochs=1))
+def test_dropout_is_a_setting_of_the_training_alone(settings: FinetuneSettings, tmp_path: Path) -> None:
+    folder = finetune(replace(settings, model_dropout=0.0))
+    without = tmp_path / "model-without"
+    shutil.copytree(settings.model, without)
+    own = json.loads((without / "config.json").read_text(encoding="utf-8"))
+    none = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    (without / "config.json").write_text(json.dumps({**own, **none}), encoding="utf-8")
+    assert same(folder, finetune(replace(settings, model=without, out=tmp_path / "bundle-without")))
+    assert not same(folder, finetune(replace(settings, out=tmp_path / "bundle-with")))
     assert own["hidden_dropout_prob"] == load(folder).model.config.hidden_dropout_prob == 0.1
     assert read_manifest(folder)["training"]["settings"]["model_dropout"] == 0.0
 

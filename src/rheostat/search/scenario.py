@@ -95,7 +95,7 @@ class Training(_Part):
     max_length: Whole = 256
     """Tokens that are read of a text."""
     model_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
-    """Dropout of the model's own layers; null for what its configuration says. It nearly doubles a CPU's step."""
+    """Dropout of the model's own layers; null for what its configuration says. With 0.1 a CPU's step takes longer."""
 
 
 class Scenario(_Part):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 __all__ = ["set_dropout"]
@@ -24,6 +22,6 @@ def set_dropout(model: nn.Module, rate: float) -> None:
     for module in model.modules():
         if isinstance(module, _LAYERS):
             module.p = rate
-        own: dict[str, Any] = vars(module)
-        for name in [name for name, value in own.items() if "dropout" in name and isinstance(value, float)]:
-            setattr(module, name, rate)
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, rate)

@@ -72,7 +72,7 @@ class FinetuneSettings:
         weight_decay: AdamW's weight decay.
         warmup: Share of the steps in which the learning rate rises, in [0, 1); then it falls linearly to 0.
         model_dropout: Dropout of the model's own layers, in [0, 1); None for the model's own. On a CPU a step without
-            takes about 0.6 times as long, and a training of ten minutes is no worse for it (see the lab log).
+            takes two thirds of the time, and a training of ten minutes is no worse for it (see the lab log).
         seed: Decides the order of the rows, dropout, new weights, and what a recipe draws.
         resume: Go on from the last checkpoint in ``out``, if there is one.
         recipe: How the model becomes robust at every speed; see `rheostat.train.recipes`. None for the paper's: a
