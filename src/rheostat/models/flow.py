@@ -89,6 +89,7 @@ class Flow:
         past: Columns of the sequence that earlier calls saw (the logical length of the cache).
         path: What entered the blocks that an earlier forward ran, and what enters the next one; empty where this
             forward starts at the first block.
+        multiple: Widths are rounded up to a multiple of so many, with padding, where there is room.
 
     Attributes:
         first: The first block that runs.
@@ -105,10 +106,12 @@ class Flow:
         mask: torch.Tensor | None,
         past: int,
         path: tuple[Step, ...] = (),
+        multiple: int = 1,
     ) -> None:
         self.cut, self.past = cut, past
         self.batch, self.length = shape
-        start = _start(mask, self.batch, self.length, device)
+        self._multiple = multiple
+        start = _start(mask, shape, device, multiple)
         self.steps = list(path) or [start]
         self.first = 0
         self.lengths = start.counts
@@ -147,7 +150,7 @@ class Flow:
             return _positions_of(self.steps[block + 1].columns, step.columns)
         if scores is None:
             raise AssertionError("a block that drops states was not scored")
-        chosen = _best(self._ranked(scores, step), counts)
+        chosen = _best(self._ranked(scores, step), counts, self._multiple)
         self._remember(block, Step(step.columns.gather(1, chosen), counts))
         return chosen
 
@@ -196,7 +199,8 @@ class Flow:
         return protected, tuple(protected.sum(1).tolist())
 
 
-def _start(mask: torch.Tensor | None, batch: int, length: int, device: torch.device) -> Step:
+def _start(mask: torch.Tensor | None, shape: tuple[int, int], device: torch.device, multiple: int) -> Step:
+    batch, length = shape
     everything = torch.arange(length, device=device).expand(batch, length)
     if mask is None or length == 1:
         return Step(everything, (length,) * batch, whole=True)
@@ -204,7 +208,11 @@ def _start(mask: torch.Tensor | None, batch: int, length: int, device: torch.dev
     if min(counts) == length:
         return Step(everything, counts, whole=True)
     real_first = torch.sort(~mask, dim=1, stable=True).indices
-    return Step(real_first[:, : max(*counts, 1)], counts)
+    return Step(real_first[:, : _width(counts, multiple)], counts)
+
+
+def _width(counts: tuple[int, ...], multiple: int) -> int:
+    return -(-max(*counts, 1) // multiple) * multiple
 
 
 def _first(counts: tuple[int, ...], width: int, device: torch.device) -> torch.Tensor:
@@ -212,9 +220,9 @@ def _first(counts: tuple[int, ...], width: int, device: torch.device) -> torch.T
     return torch.arange(width, device=device) < limits
 
 
-def _best(ranked: torch.Tensor, counts: tuple[int, ...]) -> torch.Tensor:
-    width = max(*counts, 1) if len(counts) > 1 else max(counts[0], 1)
-    best = torch.sort(ranked, dim=1, descending=True, stable=True).indices[:, :width]
+def _best(ranked: torch.Tensor, counts: tuple[int, ...], multiple: int) -> torch.Tensor:
+    best = torch.sort(ranked, dim=1, descending=True, stable=True).indices[:, : _width(counts, multiple)]
+    width = best.shape[1]
     if min(counts) == width:
         return best.sort(dim=1).values
     # In rows that keep fewer, the rest of the slots goes behind the kept ones.

@@ -64,15 +64,18 @@ def encode_texts(
     return EncodedTexts(rows, _truncated(tokenizer, encoded, (texts, second), max_length))
 
 
-def pad_rows(tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-    """Return the rows as tensors ``[batch, longest]``, padded on the tokenizer's side."""
+def pad_rows(
+    tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]], width: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Return the rows as tensors ``[batch, width]``, padded on the tokenizer's side; to the longest of them for None."""
     hints = getattr(tokenizer, "deprecation_warnings", {})
     before = hints.get(_PADDING_HINT, False)
     # The hint says that encoding and padding in one call is faster: rows are encoded once and batched by
     # length here.
     hints[_PADDING_HINT] = True
     try:
-        return dict(tokenizer.pad(list(rows), padding=True, return_tensors="pt"))
+        padding = True if width is None else "max_length"
+        return dict(tokenizer.pad(list(rows), padding=padding, max_length=width, return_tensors="pt"))
     finally:
         hints[_PADDING_HINT] = before
 

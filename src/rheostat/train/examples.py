@@ -89,9 +89,13 @@ class Collator:
 
     Attributes:
         tokenizer: The model's tokenizer.
+        multiple: Widths are rounded up to a multiple of so many, as far as ``most`` allows; prompts' are not.
+        most: The greatest width; needed with a ``multiple`` other than 1.
     """
 
     tokenizer: PreTrainedTokenizerBase
+    multiple: int = 1
+    most: int = 0
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return a batch with ``labels``: class ids, or token ids with `IGNORED` in place of padding.
@@ -101,7 +105,9 @@ class Collator:
         """
         if "answer" in rows[0]:
             return pad_prompts(rows)
-        batch = pad_rows(self.tokenizer, [{k: v for k, v in row.items() if k != "label"} for row in rows])
+        longest = max(len(row["input_ids"]) for row in rows)
+        width = max(longest, min(-(-longest // self.multiple) * self.multiple, self.most))
+        batch = pad_rows(self.tokenizer, [{k: v for k, v in row.items() if k != "label"} for row in rows], width)
         if "label" in rows[0]:
             return {**batch, "labels": torch.tensor([row["label"] for row in rows])}
         return {**batch, "labels": batch["input_ids"].masked_fill(batch["attention_mask"] == 0, IGNORED)}

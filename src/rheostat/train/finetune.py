@@ -21,6 +21,7 @@ from rheostat.bundle import ADAPTER, MANIFEST, BundleInfo, check_target, read_ma
 from rheostat.core.errors import BundleError, DataError, RheostatError, SettingError, TrainingError
 from rheostat.core.text import TextData
 from rheostat.models.sources import LoadedModel, length_limit, load_model, quiet_transformers
+from rheostat.models.wear import HALF_WIDTHS
 from rheostat.techniques import Handle, attach
 from rheostat.train.adapters import Prepared, prepare
 from rheostat.train.callbacks import FiniteGradients, Interrupt, SaveNowAndThen
@@ -255,7 +256,11 @@ def _notes(run: _Run, prepared: Prepared, checkpoint: Path | None) -> tuple[str,
 
 
 def _trainer(run: _Run, model: Any, handle: Handle) -> tuple[StepTrainer, Validator | None]:
-    settings, collator = run.settings, Collator(run.loaded.tokenizer)
+    settings = run.settings
+    # In half precision there would be kernels to make for every width; see `rheostat.models.wear`.
+    multiple = 1 if settings.precision == "fp32" else HALF_WIDTHS
+    longest = max(len(row["input_ids"]) for row in run.train.rows)
+    collator = Collator(run.loaded.tokenizer, multiple, longest)
     folder = checkpoints_folder(settings.out)
     loss = make_loss(settings.task, settings.loss_for(run.data.split("train")), handle)
     # The Trainer takes anything with a length and an index.
