@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.search_spaces import rough_costs
@@ -59,12 +59,25 @@ class Variant:
         hints = Hints(
             guesses=guesses(space, goals) if "guesses" in self.hints else (),
             depends=dependencies(space, goals) if "depends" in self.hints else {},
-            predict=rough_costs(space, goals) if "predict" in self.hints else None,
+            predict=cost_model(recorded, goals) if "predict" in self.hints else None,
             price=evaluator.price if "price" in self.hints else None,
         )
         if self.strategy == OURS:
             return SurrogateStrategy(space, len(goals.objectives), seed=seed, hints=hints, settings=self.settings)
         return make_strategy(self.strategy, space, len(goals.objectives), seed=seed, hints=hints)
+
+
+def cost_model(recorded: RecordedSpace, goals: Goals) -> Callable[[Mapping[str, Value]], dict[int, float]] | None:
+    """Return what the cost model of `rheostat optimize` said, where it was recorded; else one by rule of thumb."""
+    if not any(row.predicted for row in recorded.rows):
+        return rough_costs(recorded.space, goals)
+
+    def predict(one: Mapping[str, Value]) -> dict[int, float]:
+        said = recorded.row(one).predicted
+        known = ((at, one) for at, one in enumerate(goals.objectives) if one.metric in said)
+        return {at: objective.sign * said[objective.metric] for at, objective in known}
+
+    return predict
 
 
 @dataclass(frozen=True)

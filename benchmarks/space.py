@@ -1,13 +1,16 @@
 """Run: python -m benchmarks.space measure --bundles plain=DIR uniform=DIR ... --data imdb.parquet --out FILE.json
 
-Measures a whole space once: recipe (trained bundles) x tokens x depth x precision x batch x threads. What a search
-finds with few measurements can then be compared with the truth, as often as one likes, and nothing is measured again.
+`measure` measures a whole space once: recipe (trained bundles) x tokens x depth x precision x batch x threads. What a
+search finds with few measurements can then be compared with the truth, as often as one likes, without measuring again.
 
 Each bundle under each precision is loaded once; its settings are measured in that process, each in turn with the plain
 model. Quality is judged once for each recipe, tokens, depth and precision, on validation rows, of which the file keeps
 one bit a row, so that two configurations can be compared row by row, and a part of the rows be looked at alone. Every
 measurement is kept in a study below ``--work`` as it is made: a run that was stopped, or killed, goes on. Run it on an
 otherwise idle machine. Choose nothing by the test split: it is not looked at.
+
+The file also keeps what the cost model of `rheostat optimize` predicts of each configuration on this machine; it is
+asked before anything is measured. `predict` asks it again and changes nothing else in the file (--out).
 """
 
 from __future__ import annotations
@@ -15,19 +18,22 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, commit
 from rheostat.core.errors import SettingError
 from rheostat.core.files import sha256_of, write_atomically
+from rheostat.core.goals import Goals, Objective
 from rheostat.core.knob import Value
 from rheostat.core.space import Axis, Space, Stage
 from rheostat.core.trial import Trial
 from rheostat.core.workload import Workload
+from rheostat.search.costs import CostModel, measured_speeds, predictor, shape_of, usual_length
 from rheostat.search.evaluator import Request
 from rheostat.search.local import LocalEvaluator, LocalOptions
+from rheostat.search.recorded import RecordedSpace
 from rheostat.search.sitting import SettingMethod
 from rheostat.search.study import Study
 from rheostat.search.trainings import GivenBundles
@@ -51,6 +57,8 @@ METRICS = (
     "macs",
 )
 """What a row of the file keeps, where it could be measured."""
+PREDICTED = ("latency_p50", "memory_peak_host", "energy_per_sample")
+"""What the cost model is asked for; all of it is better the lower it is."""
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -59,16 +67,51 @@ def measure(args: argparse.Namespace) -> None:
     data = load_data(args.data, "classification", seed=0)
     with Study.open(args.work, _digest(args, space), {"axes": _axes(space)}) as study:
         study.add([Request(one) for one in space.configurations()], "exhaustive")
+        said = predictions(space, args, str(next(iter(_bundles(args).values()))))
         evaluator = LocalEvaluator(GivenBundles(_bundles(args)), data, args.work, _options(args))
         with evaluator:
             _finish(study, evaluator, space)
         content = recorded(space, study.trials(), _bundles(args))
+    _write(args.out, {**content, "rows": [{**row, "predicted": said(row["configuration"])} for row in content["rows"]]})
+    failed = sum(row["status"] != "ok" for row in content["rows"])
+    print(f"Written: {args.out} ({len(content['rows'])} configurations, {failed} failed)")
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Write what the cost model says into a file that was measured already."""
+    content = json.loads(args.out.read_text(encoding="utf-8"))
+    space = RecordedSpace.read(args.out).space
+    source = next(iter(content["trainings"].values()))["settings"]["model"]
+    said = predictions(space, args, source)
+    _write(args.out, {**content, "rows": [{**row, "predicted": said(row["configuration"])} for row in content["rows"]]})
+    print(f"Written: {args.out} ({len(content['rows'])} configurations)")
+
+
+def predictions(
+    space: Space, args: argparse.Namespace, source: str
+) -> Callable[[Mapping[str, Value]], dict[str, float]]:
+    """Return what predicts the costs of a configuration as `rheostat optimize` does.
+
+    Args:
+        space: Of the configurations.
+        args: The options.
+        source: The model, or a bundle of it.
+    """
+    axes = {axis.name: axis.values for axis in space.axes}
+    shape = shape_of(source)
+    speeds = measured_speeds([int(one) for one in axes["threads"]], [str(one) for one in axes["precision"]], shape)
+    texts = load_data(args.data, "classification", seed=0).split(args.split).texts
+    work = _options(args).workload
+    model = CostModel(shape, speeds, work, usual_length(texts, work.max_length))
+    known = predictor(model, Goals(tuple(Objective(name) for name in PREDICTED)))
+    return lambda one: {PREDICTED[at]: _short(value) or 0.0 for at, value in known(one).items()}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
     # One row a line, so that differences can be read.
     rows = ",\n".join(json.dumps(row) for row in content["rows"])
     rest = json.dumps({name: part for name, part in content.items() if name != "rows"})
-    write_atomically(args.out, f'{rest[:-1]}, "rows": [\n{rows}\n]}}\n')
-    failed = sum(row["status"] != "ok" for row in content["rows"])
-    print(f"Written: {args.out} ({len(content['rows'])} configurations, {failed} failed)")
+    write_atomically(path, f'{rest[:-1]}, "rows": [\n{rows}\n]}}\n')
 
 
 def space_of(args: argparse.Namespace) -> Space:
@@ -207,8 +250,8 @@ def _bundles(args: argparse.Namespace) -> dict[str, Path]:
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("stage", choices=["measure"])
-    found.add_argument("--bundles", nargs="+", required=True, metavar="RECIPE=DIR", help="the default recipe first")
+    found.add_argument("stage", choices=["measure", "predict"])
+    found.add_argument("--bundles", nargs="+", default=[], metavar="RECIPE=DIR", help="the default recipe first")
     found.add_argument("--data", type=Path, required=True, help="parquet with columns text, label, split")
     found.add_argument("--out", type=Path, default=RESULTS / "space-imdb.json")
     found.add_argument("--work", type=Path, default=Path("benchmarks/work/space"), help="where measurements are kept")
@@ -230,7 +273,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Read the command line."""
     args = parser().parse_args()
-    measure(args)
+    {"measure": measure, "predict": predict}[args.stage](args)
 
 
 if __name__ == "__main__":

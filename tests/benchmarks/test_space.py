@@ -9,8 +9,12 @@ import pandas
 import pytest
 
 from benchmarks import space
+from benchmarks.search_runs import cost_model
+from benchmarks.search_spaces import GOALS
 from rheostat.core.space import Axis, Space
 from rheostat.search import local
+from rheostat.search.costs import Speeds
+from rheostat.search.recorded import RecordedSpace
 from tests.saved import make_data
 from tests.search.conftest import as_played, saved_bundle  # noqa: F401 - a fixture
 
@@ -30,7 +34,12 @@ def arguments(folder: Path, *more: str) -> list[str]:
     return ["measure", "--bundles", *places, *sizes, *paths, "--rows", "8", "--rounds", "3", *more]
 
 
-@pytest.mark.usefixtures("as_played")
+@pytest.fixture
+def known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(space, "measured_speeds", lambda *_: Speeds({1: 1e11, 2: 2e11}, 1e10, {"int8": 2.0}))
+
+
+@pytest.mark.usefixtures("as_played", "known_machine")
 def test_a_space_is_measured_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,6 +79,25 @@ def test_a_space_is_measured_once(
     assert set(content["trainings"]) == {'{"recipe": "plain"}', '{"recipe": "uniform"}'}
     assert content["sources"]["energy_per_sample"] == ["estimated", "processor time x 4 W a core"]
     assert "32/32, 0 min left" in capsys.readouterr().out
+    check_predictions(tmp_path / "out.json")
+
+
+def check_predictions(file: Path) -> None:
+    """What the cost model said is in the file; `predict` asks again and changes nothing else."""
+    recorded = RecordedSpace.read(file)
+    plain, pruned = (recorded.row(one).predicted["latency_p50"] for one in ({}, {"tokens": 0.5}))
+    assert plain > pruned > 0.0
+    predict = cost_model(recorded, GOALS)
+    assert predict is not None
+    assert predict(recorded.space.default) == dict(enumerate(recorded.row({}).predicted.values(), start=1))
+    content = json.loads(file.read_text())
+    content["trainings"]['{"recipe": "plain"}']["settings"] = {"model": str(file.parent / "plain")}
+    file.write_text(json.dumps({**content, "rows": [{**row, "predicted": {}} for row in content["rows"]]}))
+    args = space.parser().parse_args(["predict", "--data", str(file.parent / "rows.parquet"), "--out", str(file)])
+    space.predict(args)
+    again = RecordedSpace.read(file)
+    assert [row.metrics for row in again.rows] == [row.metrics for row in recorded.rows]
+    assert again.row({}).predicted["latency_p50"] > again.row({"tokens": 0.5}).predicted["latency_p50"]
 
 
 def test_bits_as_digits() -> None:

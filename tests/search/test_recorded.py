@@ -43,11 +43,13 @@ QUICK = Goals((Objective("accuracy"), Objective("latency_p50")))
 
 def test_it_reads_what_it_wrote(tmp_path):
     made = small(sources={"latency_p50": ("estimated", "a clock")})
+    made = replace(made, rows=tuple(replace(row, predicted={"latency_p50": 3.0}) for row in made.rows))
     made.write(tmp_path / "space.json")
     read = RecordedSpace.read(tmp_path / "space.json")
     assert read.space == made.space
     assert read.right == made.right
     assert read.trainings == made.trainings
+    assert read.row({}).predicted == {"latency_p50": 3.0}
     assert read.row({}).metrics["latency_p50"] == Metric(4.0, "s", 0.5, 5.0, "estimated", "a clock")
     assert len((tmp_path / "space.json").read_text().splitlines()) == 6
 

@@ -9,7 +9,7 @@ import torch
 from rheostat.core.schedule import keep_count
 from rheostat.models.scoring import Scorer
 
-__all__ = ["NOTHING", "Cut", "Flow", "Step"]
+__all__ = ["NOTHING", "Cut", "Flow", "Given", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,25 @@ class Step:
         return Step(columns[:, : self.width if self.whole else max(*counts, 1)], counts, self.whole)
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a forward gets.
+
+    Attributes:
+        batch: Rows.
+        length: Columns of its input.
+        device: Where the model's hidden states are.
+        mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
+        multiple: Widths are to be multiples of this; they are padded where there is room.
+    """
+
+    batch: int
+    length: int
+    device: torch.device
+    mask: torch.Tensor | None = None
+    multiple: int = 1
+
+
 class Flow:
     """One forward of one batch under pruning.
 
@@ -83,13 +102,10 @@ class Flow:
 
     Args:
         cut: What to drop.
-        shape: Rows, and columns of this forward's input.
-        device: Where the model's hidden states are.
-        mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
+        given: What the forward gets.
         past: Columns of the sequence that earlier calls saw (the logical length of the cache).
         path: What entered the blocks that an earlier forward ran, and what enters the next one; empty where this
             forward starts at the first block.
-        multiple: Widths are rounded up to a multiple of so many, with padding, where there is room.
 
     Attributes:
         first: The first block that runs.
@@ -97,26 +113,16 @@ class Flow:
         may_overwrite: Whether nobody but the next block holds a block's output, so that it may be written over.
     """
 
-    def __init__(
-        self,
-        cut: Cut,
-        *,
-        shape: tuple[int, int],
-        device: torch.device,
-        mask: torch.Tensor | None,
-        past: int,
-        path: tuple[Step, ...] = (),
-        multiple: int = 1,
-    ) -> None:
+    def __init__(self, cut: Cut, given: Given, *, past: int, path: tuple[Step, ...] = ()) -> None:
         self.cut, self.past = cut, past
-        self.batch, self.length = shape
-        self._multiple = multiple
-        start = _start(mask, shape, device, multiple)
+        self.batch, self.length = given.batch, given.length
+        self._multiple = given.multiple
+        start = _start(given)
         self.steps = list(path) or [start]
         self.first = 0
         self.lengths = start.counts
         self.may_overwrite = self.projects = False
-        self._protected, self._protected_counts = self._protect(start, mask)
+        self._protected, self._protected_counts = self._protect(start, given.mask)
 
     def start_at(self, block: int) -> None:
         """Start at a block; where no path says what enters it, every real state does."""
@@ -199,16 +205,16 @@ class Flow:
         return protected, tuple(protected.sum(1).tolist())
 
 
-def _start(mask: torch.Tensor | None, shape: tuple[int, int], device: torch.device, multiple: int) -> Step:
-    batch, length = shape
-    everything = torch.arange(length, device=device).expand(batch, length)
+def _start(given: Given) -> Step:
+    batch, length, mask = given.batch, given.length, given.mask
+    everything = torch.arange(length, device=given.device).expand(batch, length)
     if mask is None or length == 1:
         return Step(everything, (length,) * batch, whole=True)
     counts = tuple(mask.sum(1).tolist())
     if min(counts) == length:
         return Step(everything, counts, whole=True)
     real_first = torch.sort(~mask, dim=1, stable=True).indices
-    return Step(real_first[:, : _width(counts, multiple)], counts)
+    return Step(real_first[:, : _width(counts, given.multiple)], counts)
 
 
 def _width(counts: tuple[int, ...], multiple: int) -> int:

@@ -67,7 +67,7 @@ def encode_texts(
 def pad_rows(
     tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]], width: int | None = None
 ) -> dict[str, torch.Tensor]:
-    """Return the rows as tensors ``[batch, width]``, padded on the tokenizer's side; to the longest of them for None."""
+    """Return the rows as tensors ``[batch, width]``, padded on the tokenizer's side; None for the longest."""
     hints = getattr(tokenizer, "deprecation_warnings", {})
     before = hints.get(_PADDING_HINT, False)
     # The hint says that encoding and padding in one call is faster: rows are encoded once and batched by

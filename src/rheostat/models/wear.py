@@ -22,7 +22,7 @@ from rheostat.core.errors import SettingError
 from rheostat.models import cache as caches
 from rheostat.models.attention import ATTENTION_NAME, ConfigView, rheostat_attention
 from rheostat.models.families import Family, Located, locate
-from rheostat.models.flow import NOTHING, Cut, Flow
+from rheostat.models.flow import NOTHING, Cut, Flow, Given
 from rheostat.models.layouts import Layout
 from rheostat.models.pruned_block import pruned_block
 from rheostat.models.segment import CURRENT_RUN, Everything, Run, Segment, current_segment
@@ -298,15 +298,8 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     cut = replace(cut, marked=_marked_columns(cut.marked, batch, length, past))
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=device)
-    flow = Flow(
-        cut,
-        shape=(batch, length),
-        device=device,
-        mask=mask,
-        past=past,
-        path=segment.path,
-        multiple=_multiple(model, device),
-    )
+    given = Given(batch, length, device, mask, _multiple(model, device))
+    flow = Flow(cut, given, past=past, path=segment.path)
     flow.start_at(segment.start)
     flow.projects = segment.project
     return flow

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Final
 
 import torch
@@ -31,7 +31,7 @@ from rheostat.models.sources import place_of
 from rheostat.techniques.inference.precision import backends_of
 from rheostat.techniques.inference.probe import probe
 
-__all__ = ["BITS", "CostModel", "Shape", "Speeds", "measured_speeds", "predictor", "shape_of"]
+__all__ = ["BITS", "CostModel", "Shape", "Speeds", "measured_speeds", "predictor", "shape_of", "usual_length"]
 
 BITS: Final[Mapping[str, float]] = {
     "fp32": 32.0,
@@ -47,6 +47,9 @@ _COPIED: Final = 1 << 26
 _BLOCK_SECONDS: Final = 2e-4
 _STATES_A_TOKEN: Final = 8
 _LAYER_BOUND: Final = 0.5
+_TOKENS_A_WORD: Final = 1.4
+_TEXTS_SAMPLED: Final = 200
+_LONGEST: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,22 @@ def _value(model: CostModel, metric: str, configuration: Mapping[str, Value]) ->
     # Energy goes with the time of the processors that work.
     known = {"energy": row * threads, "processor": row * threads, "throughput": 1 / row, "speedup": 1 / row}
     return model.macs(configuration) if metric == "macs" else known.get(kind)
+
+
+def usual_length(texts: Sequence[str], most: int | None = None) -> int:
+    """Return about how many tokens a text has on average, by counting words, without a tokenizer.
+
+    Args:
+        texts: Of which the first 200 are looked at; there may be none.
+        most: Tokens to which texts are cut; None for 512.
+
+    Example:
+        >>> usual_length(["a b c d e", "a b c d e f g h i j"], 16)
+        12
+    """
+    most = _LONGEST if most is None else most
+    lengths = [min(most, _TOKENS_A_WORD * len(text.split()) + 2) for text in texts[:_TEXTS_SAMPLED]]
+    return max(1, round(fmean(lengths))) if lengths else most
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rheostat.core.errors import RheostatError, SettingError, StudyError
@@ -18,7 +17,7 @@ from rheostat.core.trial import Trial
 from rheostat.core.workload import Data
 from rheostat.measure.bench.judging import simple_models
 from rheostat.search.checks import check_budget, check_measurable
-from rheostat.search.costs import CostModel, measured_speeds, predictor, shape_of
+from rheostat.search.costs import CostModel, measured_speeds, predictor, shape_of, usual_length
 from rheostat.search.database import FILE
 from rheostat.search.delivery import deliver
 from rheostat.search.described import described
@@ -36,10 +35,6 @@ from rheostat.search.study import Study
 from rheostat.train.data import Columns, load_data
 
 __all__ = ["export_trial", "nearest_study", "optimise", "problem_of"]
-
-_TOKENS_A_WORD = 1.4
-_WORDS_SAMPLED = 200
-_LONGEST = 512
 
 
 def optimise(
@@ -220,13 +215,9 @@ def _predictor(scenario: Scenario, data: TextData, problem: Problem) -> Callable
     except RheostatError:
         return None
     work = scenario.work()
-    length = _length(data, scenario.data.split, work.max_length or _LONGEST) if work.name == "classify" else None
-    return predictor(CostModel(shape, speeds, work, length or work.prompt_tokens), problem.goals)
-
-
-def _length(data: TextData, split: str, most: int) -> int:
-    texts = data.split(split).texts[:_WORDS_SAMPLED]
-    return max(1, round(fmean(min(most, _TOKENS_A_WORD * len(text.split()) + 2) for text in texts))) if texts else most
+    texts = data.split(scenario.data.split).texts
+    length = usual_length(texts, work.max_length) if work.name == "classify" else work.prompt_tokens
+    return predictor(CostModel(shape, speeds, work, length), problem.goals)
 
 
 def _asked(folder: Path) -> dict[str, Any]:

@@ -36,12 +36,15 @@ class Row:
         metrics: Metric name to value.
         seconds: What the measurement took, training left out.
         reason: Why it failed; empty where it worked.
+        predicted: What the cost model said before anything was measured: metric name to value, in the metric's unit up
+            to a factor; empty where it was not asked.
     """
 
     configuration: dict[str, Value]
     metrics: dict[str, Metric]
     seconds: float = 0.0
     reason: str = ""
+    predicted: Mapping[str, float] = field(default_factory=dict)
 
 
 class Asked(Protocol):
@@ -338,7 +341,7 @@ def _row(data: Mapping[str, Any], space: Space, sources: Mapping[str, tuple[str,
     configuration = space.canonical(data["configuration"])
     status = str(data.get("status", "ok"))
     reason = str(data.get("reason") or ("" if status == "ok" else status))
-    return Row(configuration, metrics, float(data.get("seconds", 0.0)), reason)
+    return Row(configuration, metrics, float(data.get("seconds", 0.0)), reason, data.get("predicted", {}))
 
 
 def _metric(name: str, numbers: Sequence[float | None], sources: Mapping[str, tuple[str, str]]) -> Metric:
@@ -353,7 +356,8 @@ def _metric(name: str, numbers: Sequence[float | None], sources: Mapping[str, tu
 def _plain_row(row: Row) -> dict[str, Any]:
     metrics = {name: [metric.value, metric.low, metric.high] for name, metric in row.metrics.items()}
     plain = {"configuration": row.configuration, "metrics": metrics, "seconds": row.seconds}
-    return {**plain, "reason": row.reason} if row.reason else plain
+    more = {"reason": row.reason, "predicted": dict(row.predicted)}
+    return {**plain, **{name: value for name, value in more.items() if value}}
 
 
 def _covered(points: Collection[Sequence[float]]) -> float:
