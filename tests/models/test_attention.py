@@ -73,3 +73,55 @@ def test_sums_are_those_of_the_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
         model(ids)
     torch.testing.assert_close(seen[0].received, weights.sum(dim=(1, 2)), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(seen[0].visible, torch.arange(40, 0, -1.0).expand(2, -1))
+
+
+def trained(model_type: str, scorer: str) -> tuple[list[Any], list[torch.Tensor]]:
+    """Survivors, and the output and every gradient of a training pass over padded rows."""
+    model = tiny_model(model_type, AutoModel).double().train()
+    handle = attach(model, TokenPruning(scorer=scorer))
+    ids = torch.randint(3, 97, (3, 45), generator=torch.Generator().manual_seed(2))
+    mask = (torch.arange(45) < torch.tensor(ROWS)[:, None]).long()
+    torch.manual_seed(0)
+    with handle.at(tokens=0.8):
+        output = model(input_ids=ids, attention_mask=mask).last_hidden_state[mask.bool()]
+    output.square().mean().backward()
+    return handle.survivors(), [output.detach(), *(one.grad for one in model.parameters() if one.grad is not None)]
+
+
+@pytest.mark.parametrize("scorer", ["attention", "mean", "window"])
+@pytest.mark.parametrize("model_type", ["llama", "mistral", "gemma3_text", "bert", "modernbert"])
+def test_kept_weights_train_as_flash_attention_does(
+    model_type: str, scorer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    kept = attention._kept
+    flash = trained(model_type, scorer)
+    monkeypatch.setattr(attention, "_half_on_cpu", lambda _: True)
+    monkeypatch.setattr(attention, "_kept", lambda *given, **more: called.append(1) or kept(*given, **more))
+    found = trained(model_type, scorer)
+    assert called
+    assert found[0] == flash[0]
+    for one, other in zip(found[1], flash[1], strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=2e-5)
+
+
+def test_training_in_bf16_keeps_weights_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close to float32, and flash attention where the weights would take too much memory."""
+    model = tiny_model("bert", AutoModel)
+    handle = attach(model, "tokens")
+    ids = torch.randint(3, 97, (2, 40), generator=torch.Generator().manual_seed(3))
+    called, kept = [], attention._kept
+    monkeypatch.setattr(attention, "_kept", lambda *given, **more: called.append(1) or kept(*given, **more))
+
+    def run(half: bool) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=half), handle.at(tokens=0.9):
+            return model(ids).last_hidden_state.detach().float()
+
+    plain = run(half=False)
+    assert not called
+    for most, wanted in ((attention.MOST_KEPT, True), (1, False)):
+        called.clear()
+        monkeypatch.setattr(attention, "MOST_KEPT", most)
+        # Near ties may be decided otherwise.
+        assert float((run(half=True) - plain).norm() / plain.norm()) < 0.2
+        assert bool(called) == wanted
