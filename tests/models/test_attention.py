@@ -122,6 +122,6 @@ def test_training_in_bf16_keeps_weights_up_to_a_size(monkeypatch: pytest.MonkeyP
     for most, wanted in ((attention.MOST_KEPT, True), (1, False)):
         called.clear()
         monkeypatch.setattr(attention, "MOST_KEPT", most)
-        # Near ties may be decided otherwise.
-        assert float((run(half=True) - plain).norm() / plain.norm()) < 0.2
+        # The median token: near ties may be decided otherwise.
+        assert float(((run(half=True) - plain).norm(dim=-1) / plain.norm(dim=-1)).median()) < 0.02
         assert bool(called) == wanted
