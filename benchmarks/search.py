@@ -65,7 +65,8 @@ ABLATED = (
     replace(FULL, name="without cost model", hints=("guesses", "depends")),
     replace(FULL, name="without shared outcomes", hints=("guesses", "predict")),
     replace(FULL, name="without all three", hints=()),
-    replace(FULL, name="without uncertainty", settings=Settings(uncertain=False)),
+    replace(FULL, name="without uncertainty", settings=Settings(spread=0.0)),
+    replace(FULL, name="with all the uncertainty", settings=Settings(spread=1.0)),
     replace(FULL, name="without boosted trees", settings=Settings(boosted=False)),
 )
 PRICED = replace(FULL, name="all of it, with prices", hints=(*FULL.hints, "price"))

@@ -141,7 +141,7 @@ def test_a_cost_model_of_speed_is_negative():
     assert costs.scale(codes, 2) is None
 
 
-@pytest.mark.parametrize("settings", [Settings(uncertain=False), Settings(boosted=False), Settings(start=12)])
+@pytest.mark.parametrize("settings", [Settings(spread=0.0), Settings(boosted=False), Settings(start=12)])
 def test_parts_can_be_left_out(settings):
     strategy = SurrogateStrategy(SMALL, 2, seed=0, hints=Hints(), settings=settings)
     asked = [one for _ in range(3) for one in _told(strategy, 6)]

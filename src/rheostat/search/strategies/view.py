@@ -115,18 +115,26 @@ class View:
             places += fresh[: int(count * share) - len(places)]
         return np.array(places, dtype=np.int64)
 
-    def futures(self, codes: Codes, count: int, uncertain: bool, source: np.random.Generator) -> Futures:
-        """Return draws of what may be true; only of what is expected where ``uncertain`` is False."""
-        models = [*self.models, *self.limits]
-        points = [self._points(codes, at) for at in range(len(models))]
-        if uncertain:
-            drawn = [model.samples(one, count, source) for model, one in zip(models, points, strict=True)]
+    def futures(self, codes: Codes, count: int, spread: float, source: np.random.Generator) -> Futures:
+        """Return draws of what may be true, objectives nearer to what is expected by ``spread``; at 0 only the latter.
+
+        Whether limits are kept is drawn as uncertain as it is.
+        """
+        expected = self.mean(codes)[None]
+        points = [self._points(codes, at) for at in range(len(self.models) + len(self.limits))]
+        if spread > 0:
+            models = zip((*self.models, *self.limits), points, strict=True)
+            drawn = [model.samples(one, count, source) for model, one in models]
+            values = expected + spread * (np.stack(drawn[: len(self.models)], axis=2) - expected)
+            margins = drawn[len(self.models) :]
         else:
-            drawn = [model.mean(one)[None, :] for model, one in zip(models, points, strict=True)]
-        kept = np.ones(drawn[0].shape, dtype=np.bool_)
-        for margins in drawn[len(self.models) :]:
-            kept &= margins <= 1.0
-        return Futures(np.stack(drawn[: len(self.models)], axis=2), kept, self.excess(codes))
+            values = expected
+            limits = zip(self.limits, points[len(self.models) :], strict=True)
+            margins = [model.mean(one)[None, :] for model, one in limits]
+        kept = np.ones(values.shape[:2], dtype=np.bool_)
+        for margin in margins:
+            kept &= margin <= 1.0
+        return Futures(values, kept, self.excess(codes))
 
     def _reached(self, values: Floats, source: np.random.Generator) -> Floats:
         """Return how much each would add to the front, roughly, ``[candidates]``."""
