@@ -17,4 +17,4 @@ def test_half_precision_writes_a_table_and_json(tmp_path: Path) -> None:
     rows = {row["steps"]: row for row in json.loads(out.read_text())["rows"]}
     assert set(rows) == set(half_precision.WITHOUT)
     assert all(row["ratio_95"][0] <= row["ratio"] <= row["ratio_95"][1] for row in rows.values())
-    assert (wear.HALF_WIDTHS, attention.MOST_KEPT) == before
+    assert before == (wear.HALF_WIDTHS, attention.MOST_KEPT)

@@ -142,6 +142,18 @@ def test_in_half_precision_widths_are_multiples(how: str) -> None:
     assert min(widths) < PROMPT
 
 
+@pytest.mark.parametrize("family", families(), ids=label)
+def test_every_family_trains_in_half_precision(family: Family) -> None:
+    ids, mask, _ = batch("right", PROMPT)
+    model = tiny_model(family.model_type, AutoModel).train()
+    handle = attach(model, "tokens")
+    with torch.autocast("cpu"), handle.at(tokens=RATE):
+        states = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    states[mask].float().square().mean().backward()
+    assert [len(row) for row in handle.survivors()[0]] == [17, 11, 7]
+    assert all(bool(one.grad.isfinite().all()) for one in model.parameters() if one.grad is not None)
+
+
 def test_the_reference_notices_a_wrong_score() -> None:
     """Negative control: with another score the reference no longer agrees."""
     ids, mask, positions = batch("none", PROMPT)
