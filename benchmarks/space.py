@@ -72,7 +72,7 @@ def measure(args: argparse.Namespace) -> None:
         with evaluator:
             _finish(study, evaluator, space)
         content = recorded(space, study.trials(), _bundles(args))
-    _write(args.out, {**content, "rows": [{**row, "predicted": said(row["configuration"])} for row in content["rows"]]})
+    _write(args.out, content, said)
     failed = sum(row["status"] != "ok" for row in content["rows"])
     print(f"Written: {args.out} ({len(content['rows'])} configurations, {failed} failed)")
 
@@ -83,7 +83,7 @@ def predict(args: argparse.Namespace) -> None:
     space = RecordedSpace.read(args.out).space
     source = next(iter(content["trainings"].values()))["settings"]["model"]
     said = predictions(space, args, source)
-    _write(args.out, {**content, "rows": [{**row, "predicted": said(row["configuration"])} for row in content["rows"]]})
+    _write(args.out, content, said)
     print(f"Written: {args.out} ({len(content['rows'])} configurations)")
 
 
@@ -107,9 +107,9 @@ def predictions(
     return lambda one: {PREDICTED[at]: _short(value) or 0.0 for at, value in known(one).items()}
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def _write(path: Path, content: Mapping[str, Any], said: Callable[[Mapping[str, Value]], dict[str, float]]) -> None:
     # One row a line, so that differences can be read.
-    rows = ",\n".join(json.dumps(row) for row in content["rows"])
+    rows = ",\n".join(json.dumps({**row, "predicted": said(row["configuration"])}) for row in content["rows"])
     rest = json.dumps({name: part for name, part in content.items() if name != "rows"})
     write_atomically(path, f'{rest[:-1]}, "rows": [\n{rows}\n]}}\n')
 

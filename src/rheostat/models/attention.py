@@ -255,13 +255,11 @@ def _kept(
     scored: bool,
 ) -> torch.Tensor:
     """Attend with weights that are kept for the backward pass, in half precision; see `MOST_KEPT`."""
-    batch, heads, queries, size = query.shape
-    groups, keys = key.shape[1:3]
+    queries, keys = query.shape[2], key.shape[2]
     mask = view.mask(0, queries, 0, keys)
     # Autocast would compute the softmax in float32, and round it to the same numbers afterwards.
     with torch.autocast("cpu", enabled=False):
-        folded = (query * view.scaling).reshape(batch, groups, heads // groups * queries, size)
-        scores = torch.matmul(folded, key.transpose(2, 3)).view(batch, groups, heads // groups, queries, keys)
+        scores = _scores(view, query, key.transpose(2, 3))
         if mask is not None:
             lowest = torch.finfo(scores.dtype).min
             scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, lowest).unsqueeze(1)
@@ -271,7 +269,7 @@ def _kept(
             heads_together = weights.detach().sum((1, 2), dtype=torch.float32)[:, None, None]
             sums.add(heads_together, mask, (0, queries), -view.past)
             sums.finish()
-        return _mix(functional.dropout(weights, dropout) if dropout else weights, value, heads)
+        return _mix(functional.dropout(weights, dropout) if dropout else weights, value, query.shape[1])
 
 
 def _blocked(
@@ -316,10 +314,7 @@ def _blocked(
 
 def _softmax(view: _View, query: torch.Tensor, transposed: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Return the weights ``[batch, groups, heads a group, queries, keys]``, in float32 at least."""
-    batch, heads, rows, size = query.shape
-    groups = transposed.shape[1]
-    folded = (query * view.scaling).reshape(batch, groups, heads // groups * rows, size)
-    scores = torch.matmul(folded, transposed).view(batch, groups, heads // groups, rows, -1)
+    scores = _scores(view, query, transposed)
     if scores.dtype in (torch.float16, torch.bfloat16):
         scores = scores.float()
     if view.softcap is not None:
@@ -329,6 +324,14 @@ def _softmax(view: _View, query: torch.Tensor, transposed: torch.Tensor, mask: t
         hidden = ~mask.unsqueeze(1)
         scores[..., scores.shape[-1] - mask.shape[-1] :].masked_fill_(hidden, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1)
+
+
+def _scores(view: _View, query: torch.Tensor, transposed: torch.Tensor) -> torch.Tensor:
+    """Return scaled products ``[batch, groups, heads a group, queries, keys]``; heads of a group share their keys."""
+    batch, heads, rows, size = query.shape
+    groups = transposed.shape[1]
+    folded = (query * view.scaling).reshape(batch, groups, heads // groups * rows, size)
+    return torch.matmul(folded, transposed).view(batch, groups, heads // groups, rows, -1)
 
 
 def _mix(weights: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:

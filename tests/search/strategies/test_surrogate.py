@@ -2,6 +2,7 @@ import math
 import random
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks.search_spaces import GOALS, stand_in
@@ -11,7 +12,7 @@ from rheostat.core.space import Axis, Space
 from rheostat.search.strategies.codes import Codec
 from rheostat.search.strategies.strategy import Hints, Outcome, make_strategy
 from rheostat.search.strategies.surrogate import Settings, SurrogateStrategy
-from rheostat.search.strategies.view import Costs
+from rheostat.search.strategies.view import Costs, look
 from rheostat.search.strategies.warm import dependencies
 
 SMALL = Space(
@@ -146,6 +147,21 @@ def test_parts_can_be_left_out(settings):
     strategy = SurrogateStrategy(SMALL, 2, seed=0, hints=Hints(), settings=settings)
     asked = [one for _ in range(3) for one in _told(strategy, 6)]
     assert len({SMALL.key(one) for one in asked}) == 18
+
+
+def test_draws_show_a_part_of_the_uncertainty_but_for_limits():
+    costs = Costs(Codec(SMALL), Hints())
+    source = random.Random(1)
+    chosen = source.sample(list(SMALL.configurations()), 12)
+    outcomes = [Outcome(one, truth(one), margins=(one["tokens"] * one["batch"] / 2 - 1,)) for one in chosen]
+    view = look(costs, outcomes, 2, seed=0, boosted=False)
+    codes = costs.codec.encode(list(SMALL.configurations()))
+    whole, part, none = (view.futures(codes, 8, spread, np.random.default_rng(0)) for spread in (1.0, 0.25, 0.0))
+    assert np.abs(whole.values - none.values).max() > 0.01
+    assert part.values - none.values == pytest.approx((whole.values - none.values) / 4)
+    assert (part.kept == whole.kept).all()
+    assert none.kept.shape[0] == 1
+    assert (whole.kept != none.kept).any()
 
 
 def test_what_is_being_measured_is_counted_in():

@@ -65,6 +65,20 @@ def test_a_backend_computes_the_layer_within_its_error(backend: Any, kind: str) 
     assert made.held_bytes() <= share * 4 * 64 * 96 + 4 * 96
 
 
+def test_unpacked_weights_meet_few_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bf16 every number of rows costs a kernel: from 64 to 512 rows there are three octaves of eight."""
+    (backend,) = (each for each in backends_of("int8-weight") if each.name == "torch-unpacked")
+    made = backend.convert(nn.Linear(32, 16))
+    made._type = torch.bfloat16
+    seen = set()
+    original = nn.functional.linear
+    monkeypatch.setattr(nn.functional, "linear", lambda rows, weight: seen.add(len(rows)) or original(rows, weight))
+    for count in range(64, 513):
+        assert made(torch.ones(count, 32)).shape == (count, 16)
+    assert 20 <= len(seen) <= 25
+    assert max(seen) == 512
+
+
 @pytest.mark.parametrize("engine", [each for each in backends_of("int8") if each.name != "torch-int-mm"])
 def test_int8_keeps_the_bound_that_rounding_gives(engine: Any) -> None:
     if engine.missing() is not None or engine.packages:
