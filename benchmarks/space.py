@@ -124,7 +124,7 @@ def space_of(args: argparse.Namespace) -> Space:
         (
             Axis("recipe", "finetuning", recipes, recipes[0], "how it was trained", ordered=False),
             Axis("precision", "inference", precisions, "fp32", "how weights are held", ordered=False),
-            Axis("tokens", "inference", tokens, 1.0, "keep rate of each block"),
+            Axis("tokens", "inference", tokens, 1.0, "keep rate of a block"),
             Axis("depth", "inference", depths, args.blocks, "blocks that run"),
             Axis("threads", "deployment", tuple(args.threads), args.threads[-1], "threads of torch"),
             Axis("batch", "deployment", tuple(args.batches), args.batches[-1], "rows of a request"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rheostat.core.schedule import keep_count, keep_counts
+from rheostat.core.schedule import block_rate, keep_count, keep_counts
 
 # What people write: up to six decimals.
 RATES = st.decimals("0.000001", "1", places=6).filter(lambda rate: rate > 0)
@@ -62,19 +62,46 @@ def test_more_states_going_in_never_means_fewer_going_on(one: int, other: int, r
     assert keep_count(low, high, rate, floor) <= keep_count(high, high, rate, floor)
 
 
-@given(st.integers(0, 10_000), st.floats(1e-9, 1), FLOORS, st.integers(0, 40), st.integers(0, 64))
+@given(st.integers(0, 10_000), st.floats(1e-9, 1), FLOORS, st.integers(0, 40), st.integers(0, 64), st.floats(0.0, 4.0))
 def test_counts_fall_from_block_to_block_and_stop_at_the_floor(
-    tokens: int, rate: float, floor: int, blocks: int, protected: int
+    tokens: int, rate: float, floor: int, blocks: int, protected: int, decay: float
 ) -> None:
-    counts = keep_counts(tokens, rate, floor, blocks, protected)
+    counts = keep_counts(tokens, rate, floor, blocks, protected, decay)
     assert len(counts) == blocks
     assert [tokens, *counts] == sorted([tokens, *counts], reverse=True)
     assert all(min(tokens, max(floor, protected)) <= count <= tokens for count in counts)
 
 
+@given(st.floats(1e-9, 1), st.integers(0, 100))
+def test_without_decay_of_its_own_every_block_keeps_the_rate(rate: float, block: int) -> None:
+    assert block_rate(rate, block, 1.0) == rate
+
+
+@given(st.floats(1e-6, 1), st.floats(0.0, 4.0), st.integers(1, 40))
+def test_the_rates_of_the_blocks_multiply_to_the_decay(rate: float, decay: float, blocks: int) -> None:
+    left = math.fsum(math.log(max(block_rate(rate, block, decay), 1e-300)) for block in range(blocks))
+    if left > -600:
+        assert left == pytest.approx(math.log(rate) * blocks**decay, rel=1e-6, abs=1e-9)
+    assert all(0.0 <= block_rate(rate, block, decay) <= 1.0 for block in range(blocks))
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.0, 0.99), st.floats(1.01, 4.0), st.integers(1, 40))
+def test_a_low_decay_cuts_early_and_a_high_one_late(rate: float, low: float, high: float, block: int) -> None:
+    assert block_rate(rate, block, low) > rate > block_rate(rate, block, high)
+    assert block_rate(rate, 0, low) == block_rate(rate, 0, high) == rate
+
+
+def test_decay_spreads_the_cut() -> None:
+    assert keep_counts(256, 0.25, 1, 4) == [64, 16, 4, 1]
+    assert keep_counts(256, 0.25, 1, 4, decay=0.5) == [64, 37, 24, 17]
+    assert keep_counts(256, 0.25, 1, 4, decay=0.0) == [64] * 4
+    assert keep_counts(256, 0.5, 1, 3, decay=2.0) == [128, 16, 1]
+
+
 @given(COUNTS, FLOORS, st.integers(1, 20))
 def test_at_rate_one_everything_goes_on(tokens: int, floor: int, blocks: int) -> None:
     assert keep_counts(tokens, 1.0, floor, blocks) == [tokens] * blocks
+    assert keep_counts(tokens, 1.0, floor, blocks, decay=0.3) == [tokens] * blocks
 
 
 def test_a_row_without_tokens_keeps_none() -> None:

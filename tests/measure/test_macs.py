@@ -65,13 +65,13 @@ def test_no_survivors_means_the_plain_model():
     assert batch_macs(cost(2), [3, 0], []) == row_macs(cost(2), [range(3)] * 3)
 
 
-@given(st.integers(1, 300), st.floats(0.01, 1.0), st.integers(1, 12), st.integers(1, 9))
-def test_arithmetic_agrees_with_survivors_where_windows_play_no_part(length, rate, blocks, floor):
+@given(st.integers(1, 300), st.floats(0.01, 1.0), st.integers(1, 12), st.integers(1, 9), st.floats(0.0, 4.0))
+def test_arithmetic_agrees_with_survivors_where_windows_play_no_part(length, rate, blocks, floor, decay):
     model = cost(blocks)
-    counts = keep_counts(length, rate, floor, blocks)
+    counts = keep_counts(length, rate, floor, blocks, decay=decay)
     counted = batch_macs(model, [length], [[list(range(count))] for count in counts])
     plain = batch_macs(model, [length], [])
-    assert macs_ratio(model, [length], Plan(rate, floor)) == plain.total / counted.total
+    assert macs_ratio(model, [length], Plan(rate, floor, decay=decay)) == plain.total / counted.total
 
 
 @given(

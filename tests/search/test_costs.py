@@ -43,6 +43,8 @@ def test_counted_work_is_that_of_the_arithmetic() -> None:
     cost = model_of()
     asked = planned_row(cost.shape.cost, 100, Plan(0.5, 9, 1, 3)).total
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3}) == asked
+    flat = planned_row(cost.shape.cost, 100, Plan(0.5, 9, 1, 3, decay=0.3)).total
+    assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 0.3}) == flat > asked
 
 
 def test_memory_grows_with_the_batch_and_shrinks_with_the_bits() -> None:

@@ -47,6 +47,12 @@ def test_every_scorer_keeps_every_promise(scorer: str) -> None:
     check_technique(TokenPruning(scorer=scorer), partial(tiny_model, "llama", AutoModelForCausalLM))
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.4, 1.5])
+def test_every_decay_keeps_every_promise(decay: float) -> None:
+    for kind, head in (("bert", AutoModel), ("qwen3", AutoModelForCausalLM)):
+        check_technique(TokenPruning(decay=decay), partial(tiny_model, kind, head), score=column_sum)
+
+
 # Faults, each planted in a technique that is token pruning apart from it.
 
 

@@ -4,7 +4,29 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["keep_count", "keep_counts"]
+__all__ = ["block_rate", "keep_count", "keep_counts"]
+
+
+def block_rate(rate: float, block: int, decay: float) -> float:
+    """Return the part of what enters a block that goes on, so that ``rate ** (l ** decay)`` is left after l blocks.
+
+    With decay 1 every block keeps the rate of what enters it, as in the paper; below 1 the first block cuts deepest and
+    later ones less and less; at 0 only the first cuts; above 1 the last ones cut deepest. A schedule of ours.
+
+    Args:
+        rate: The keep rate, in (0, 1]: what the first block keeps.
+        block: The block's index, from 0.
+        decay: The exponent, at least 0.
+
+    Returns:
+        Between 0 and 1; ``rate`` itself at decay 1 or in the first block.
+
+    Example:
+        >>> [round(block_rate(0.25, block, 0.5), 2) for block in range(4)]
+        [0.25, 0.56, 0.64, 0.69]
+    """
+    before = float(block) ** decay if block else 0.0
+    return float(rate ** ((block + 1.0) ** decay - before))
 
 
 def keep_count(previous: int, tokens: int, rate: float, floor: int, protected: int = 0) -> int:
@@ -33,15 +55,15 @@ def keep_count(previous: int, tokens: int, rate: float, floor: int, protected: i
     return min(tokens, previous, wanted)
 
 
-def keep_counts(tokens: int, rate: float, floor: int, blocks: int, protected: int = 0) -> list[int]:
-    """Return ``[N_1, ..., N_blocks]`` for a row of ``tokens`` real tokens; see `keep_count`.
+def keep_counts(tokens: int, rate: float, floor: int, blocks: int, protected: int = 0, decay: float = 1.0) -> list[int]:
+    """Return ``[N_1, ..., N_blocks]`` for a row of ``tokens`` real tokens; see `keep_count` and `block_rate`.
 
     Example:
         >>> keep_counts(16, 0.5, 5, 3)
         [8, 5, 5]
     """
     counts, previous = [], tokens
-    for _ in range(blocks):
-        previous = keep_count(previous, tokens, rate, floor, protected)
+    for block in range(blocks):
+        previous = keep_count(previous, tokens, block_rate(rate, block, decay), floor, protected)
         counts.append(previous)
     return counts

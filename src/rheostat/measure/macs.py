@@ -102,16 +102,18 @@ class Plan:
     """A setting of the token and depth dials, for arithmetic without a forward.
 
     Attributes:
-        rate: Keep rate of each block, in (0, 1]; 1 keeps everything.
+        rate: Keep rate of the first block, in (0, 1]; 1 keeps everything.
         floor: The least number of states a block keeps.
         protected: Positions per row that are never dropped.
         depth: Blocks that run, from the first on; None for all.
+        decay: How the keep rates of later blocks follow; 1 for the same rate.
     """
 
     rate: float = 1.0
     floor: int = 5
     protected: int = 0
     depth: int | None = None
+    decay: float = 1.0
 
 
 def batch_macs(
@@ -153,7 +155,7 @@ def batch_macs(
 def planned_row(cost: ModelCost, length: int, plan: Plan, output_rows: int = 1) -> Macs:
     """Count a row of ``length`` tokens by arithmetic; what a window sees takes survivors as evenly spread."""
     blocks = len(cost.blocks) if plan.depth is None else plan.depth
-    counts = keep_counts(length, plan.rate, plan.floor, blocks, plan.protected)
+    counts = keep_counts(length, plan.rate, plan.floor, blocks, plan.protected, plan.decay)
     path = [_spread(count, length) for count in (length, *counts)]
     return row_macs(cost, path, output_rows)
 

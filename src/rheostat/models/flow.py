@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rheostat.core.schedule import keep_count
+from rheostat.core.schedule import block_rate, keep_count
 from rheostat.models.scoring import Scorer
 
 __all__ = ["NOTHING", "Cut", "Flow", "Given", "Step"]
@@ -17,12 +17,13 @@ class Cut:
     """What a forward is to drop in each block.
 
     Attributes:
-        rate: Keep rate of each block, in (0, 1].
+        rate: Keep rate of the first block, in (0, 1].
         floor: Least number of states a block keeps.
         scorer: Who ranks the states; None only where the rate is 1.
         first: Whether the first real token of each row is never dropped.
         last: Whether the last real token of each row is never dropped.
         marked: Further positions that are never dropped, bool ``[batch, length]`` over the columns of this forward.
+        decay: How the keep rates of later blocks follow, see `rheostat.core.schedule.block_rate`; 1 for the same rate.
     """
 
     rate: float
@@ -31,6 +32,7 @@ class Cut:
     first: bool
     last: bool
     marked: torch.Tensor | None = None
+    decay: float = 1.0
 
 
 NOTHING = Cut(rate=1.0, floor=1, scorer=None, first=False, last=False)
@@ -135,7 +137,7 @@ class Flow:
 
     def drops(self, block: int) -> bool:
         """Whether this block will drop anything, known before its attention runs."""
-        return self._next_counts(self.steps[block]) != self.steps[block].counts
+        return self._next_counts(block) != self.steps[block].counts
 
     def choose(self, block: int, scores: torch.Tensor | None) -> torch.Tensor | None:
         """Choose who goes on through a block.
@@ -148,7 +150,7 @@ class Flow:
             Indices into the entering states, ``[batch, width of the next step]``; None where all go on.
         """
         step = self.steps[block]
-        counts = self._next_counts(step)
+        counts = self._next_counts(block)
         if counts == step.counts:
             self._remember(block, step)
             return None
@@ -173,9 +175,10 @@ class Flow:
         if len(self.steps) == block + 1:
             self.steps.append(step)
 
-    def _next_counts(self, step: Step) -> tuple[int, ...]:
-        rows = zip(step.counts, self.lengths, self._protected_counts, strict=True)
-        return tuple(keep_count(count, real, self.cut.rate, self.cut.floor, kept) for count, real, kept in rows)
+    def _next_counts(self, block: int) -> tuple[int, ...]:
+        rate = block_rate(self.cut.rate, block, self.cut.decay)
+        rows = zip(self.steps[block].counts, self.lengths, self._protected_counts, strict=True)
+        return tuple(keep_count(count, real, rate, self.cut.floor, kept) for count, real, kept in rows)
 
     def _ranked(self, scores: torch.Tensor, step: Step) -> torch.Tensor:
         ranked = scores

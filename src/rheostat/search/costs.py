@@ -137,6 +137,7 @@ class CostModel:
             floor=int(configuration.get("floor", 5)),
             protected=1,
             depth=self._depth(configuration),
+            decay=float(configuration.get("decay", 1.0)),
         )
         return float(_row(self.shape.cost, self._tokens, plan).total)
 

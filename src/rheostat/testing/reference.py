@@ -53,11 +53,13 @@ class Rule:
         floor: Least number of states a block keeps of a turn.
         ends: Whether the first and the last real column of a turn are protected; None for the family's default.
         score: How a key is scored.
+        decay: After l blocks about ``rate ** (l ** decay)`` of a turn is left.
     """
 
     floor: int = 5
     ends: tuple[bool, bool] | None = None
     score: Score = column_sum
+    decay: float = 1.0
 
 
 def masked_reference(
@@ -171,7 +173,9 @@ class _Run:
         inside = real.nonzero().flatten().tolist()
         kept = {inside[0]} if self.ends[0] and inside else set()
         kept |= {inside[-1]} if self.ends[1] and inside else set()
-        wanted = max(math.ceil(round(rate * before, 9)), self.rule.floor, len(kept))
+        done = len(self.survivors)
+        here = rate if done == 0 else rate ** ((done + 1) ** self.rule.decay - done**self.rule.decay)
+        wanted = max(math.ceil(round(here * before, 9)), self.rule.floor, len(kept))
         order = sorted(alive.nonzero().flatten().tolist(), key=lambda i: (i not in kept, -float(scores[i])))
         chosen = torch.zeros_like(alive)
         chosen[order[: min(total, before, wanted)]] = True

@@ -30,44 +30,50 @@ class TokenPruning(Cutting):
     """Zero-Shot Adjustable Acceleration: between attention and feed-forward, each block drops what is attended least.
 
     Block l keeps, of each row, ``min(n, max(ceil(tokens x N_{l-1}), floor))`` hidden states, n being the row's real
-    tokens in this forward. Kept states stay in order and at their original positions. After the last block the hidden
-    states are back at full length, each dropped one as it was when it was dropped.
+    tokens in this forward. With another decay than 1, ``tokens ** (l ** decay - (l - 1) ** decay)`` stands there for
+    ``tokens``, so that about ``n x tokens ** (l ** decay)`` are left. Kept states stay in order and at their original
+    positions. After the last block the hidden states are back at full length, each dropped one as it was when it was
+    dropped.
 
     Source: https://arxiv.org/abs/2509.01190. Deviations: the ceiling; some positions are never dropped; padding neither
-    scores nor counts.
+    scores nor counts; the decay.
 
     Attributes:
         floor: Least number of states a block keeps of a row, at least 1.
         scorer: Who ranks the states; see `rheostat.techniques.inference.scorers`.
         protect: Which ends of a row are never dropped: ``"auto"`` (the last real token of a decoder, which speaks for
             the row; the first of an encoder), ``"first"``, ``"last"``, ``"both"`` or ``"none"``.
+        decay: How the cut is spread over the blocks, at least 0: 1 as in the paper, every block the same; below 1 the
+            first block cuts deepest, and later ones leave more of what it kept.
 
     Raises:
         SettingError: If a setting is unfit.
 
     Example:
         >>> TokenPruning(floor=8, scorer="mean").to_json()
-        {'name': 'tokens', 'floor': 8, 'scorer': 'mean', 'protect': 'auto'}
+        {'name': 'tokens', 'floor': 8, 'scorer': 'mean', 'protect': 'auto', 'decay': 1.0}
     """
 
     floor: int = 5
     scorer: str = "attention"
     protect: str = "auto"
+    decay: float = 1.0
 
     name: ClassVar[str] = "tokens"
     stage: ClassVar[Literal["inference"]] = "inference"
     summary: ClassVar[str] = "drop the least-attended hidden states, block by block"
     dials: ClassVar[tuple[Dial, ...]] = (
-        Dial("tokens", "keep rate of each block", 0.0, 1.0, neutral=1.0, moves="request", open_low=True),
+        Dial("tokens", "keep rate of a block", 0.0, 1.0, neutral=1.0, moves="request", open_low=True),
     )
     knobs: ClassVar[tuple[Knob, ...]] = (
         Knob("floor", "least number of states a block keeps of a row", 5, low=1),
         Knob("scorer", "who ranks the states", "attention", choices=tuple(SCORERS)),
         Knob("protect", "which ends of a row are never dropped", "auto", choices=("auto", *_PROTECT)),
+        Knob("decay", "how the cut is spread over the blocks: 1 evenly, below 1 early", 1.0, low=0.0, high=4.0),
     )
 
     def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:
         """Return what a forward at this keep rate drops."""
         ends = ("last" if decoder else "first") if self.protect == "auto" else self.protect
         first, last = _PROTECT[ends]
-        return Cut(settings["tokens"], self.floor, make_scorer(self.scorer), first, last, marked)
+        return Cut(settings["tokens"], self.floor, make_scorer(self.scorer), first, last, marked, self.decay)
