@@ -45,6 +45,10 @@ def test_counted_work_is_that_of_the_arithmetic() -> None:
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3}) == asked
     flat = planned_row(cost.shape.cost, 100, Plan(0.5, 9, 1, 3, decay=0.3)).total
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 0.3}) == flat > asked
+    learnt = model_of(decays={"": 0.3, "mixed": 0.3, "plain": 1.0})
+    setting = {"tokens": 0.5, "floor": 9, "depth": 3}
+    assert learnt.macs(setting) == learnt.macs({**setting, "recipe": "mixed"}) == flat
+    assert learnt.macs({**setting, "recipe": "plain"}) == learnt.macs({**setting, "decay": 1.0}) == asked
 
 
 def test_memory_grows_with_the_batch_and_shrinks_with_the_bits() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from rheostat.bundle import MANIFEST, read_manifest
 from rheostat.core.goals import Goals
 from rheostat.core.knob import Value
 from rheostat.core.text import Task
@@ -31,7 +33,17 @@ from rheostat.models.sources import place_of
 from rheostat.techniques.inference.precision import backends_of
 from rheostat.techniques.inference.probe import probe
 
-__all__ = ["BITS", "CostModel", "Shape", "Speeds", "measured_speeds", "predictor", "shape_of", "usual_length"]
+__all__ = [
+    "BITS",
+    "CostModel",
+    "Shape",
+    "Speeds",
+    "decay_of",
+    "measured_speeds",
+    "predictor",
+    "shape_of",
+    "usual_length",
+]
 
 BITS: Final[Mapping[str, float]] = {
     "fp32": 32.0,
@@ -104,6 +116,8 @@ class CostModel:
         workload: What is run; its ``batch_size`` holds where a configuration has no ``batch``.
         length: Tokens of a text, as they are on average.
         overhead: Bytes that the process takes without a model.
+        decays: Where a configuration names no decay of the token dial, that of its recipe, by name; under the empty
+            name that of a model without one. 1 where it is left out.
 
     Example:
         >>> model = CostModel(shape_of(source), measured_speeds((1, 2)), workload, 200)  # doctest: +SKIP
@@ -115,6 +129,7 @@ class CostModel:
     workload: Workload
     length: int
     overhead: float = 0.0
+    decays: Mapping[str, float] = field(default_factory=dict)
 
     def seconds(self, configuration: Mapping[str, Value]) -> float:
         """Return the seconds of a request."""
@@ -132,12 +147,13 @@ class CostModel:
 
     def macs(self, configuration: Mapping[str, Value]) -> float:
         """Return the multiply-accumulates of a row, read once."""
+        usual = self.decays.get(str(configuration.get("recipe", "")), 1.0)
         plan = Plan(
             rate=float(configuration.get("tokens", 1.0)),
             floor=int(configuration.get("floor", 5)),
             protected=1,
             depth=self._depth(configuration),
-            decay=float(configuration.get("decay", 1.0)),
+            decay=float(configuration.get("decay", usual)),
         )
         return float(_row(self.shape.cost, self._tokens, plan).total)
 
@@ -203,6 +219,19 @@ def shape_of(source: str, task: Task = "classification", model: nn.Module | None
         max((outputs for _, outputs in sizes[0]), default=hidden),
         tuple(sizes[0]),
     )
+
+
+def decay_of(source: str) -> float:
+    """Return the decay of the token dial that a bundle brings; 1 for a model that is none.
+
+    Args:
+        source: A bundle's folder, or what `rheostat.models.sources.load_model` takes.
+
+    Raises:
+        BundleError: If the bundle's manifest cannot be read.
+    """
+    folder = Path(source)
+    return float(read_manifest(folder)["technique"].get("decay", 1.0)) if (folder / MANIFEST).is_file() else 1.0
 
 
 def measured_speeds(

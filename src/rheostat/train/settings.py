@@ -61,7 +61,7 @@ class FinetuneSettings:
         data: Text data, or a file or folder to load it from.
         out: The bundle's folder.
         task: ``"classification"`` or ``"causal-lm"``.
-        technique: What the model wears; None for token pruning with the decay of the recipe.
+        technique: What the model wears; None for token pruning, of a classifier with the decay of the recipe.
         columns: The names of the data's columns, where ``data`` is a file or folder.
         limit: Use a stratified sample of so many train rows; None for all.
         epochs: Passes over the training data, at least 1.
@@ -167,7 +167,9 @@ class FinetuneSettings:
     @property
     def worn(self) -> Technique:
         """What the model wears, whoever says so."""
-        return self.technique or TokenPruning(decay=self.chosen_recipe.decay)
+        if self.technique is not None:
+            return self.technique
+        return TokenPruning(decay=self.chosen_recipe.decay if self.task == "classification" else 1.0)
 
     @property
     def judges(self) -> bool:

@@ -72,7 +72,7 @@ class Recipe(ABC):
 
     @property
     def decay(self) -> float:
-        """How a model that learns by it spreads the cut over its blocks; see `rheostat.techniques.TokenPruning`."""
+        """How a classifier that learns by it spreads the cut; see `rheostat.techniques.TokenPruning`."""
         return 1.0
 
     @abstractmethod
