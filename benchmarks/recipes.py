@@ -107,14 +107,14 @@ def _judged(folder: Path, test: Split) -> dict[str, dict[str, dict[str, float]]]
 
 
 def equal_work(keep: float, decay: float, cost: ModelCost, test: Split) -> float:
-    """Return the keep rate that is at a decay as much work as ``keep`` is at decay 1, of a text of usual length."""
+    """Return the highest keep rate that is at a decay no more work than ``keep`` at decay 1, of a usual text."""
     if decay == 1.0 or keep == 1.0:
         return keep
     length = usual_length(test.texts)
     wanted, low, high = macs_ratio(cost, [length], Plan(keep, protected=1)), 0.0, 1.0
     for _ in range(30):
         middle = (low + high) / 2
-        saves = macs_ratio(cost, [length], Plan(middle, protected=1, decay=decay)) > wanted
+        saves = macs_ratio(cost, [length], Plan(middle, protected=1, decay=decay)) >= wanted
         low, high = (middle, high) if saves else (low, middle)
     return round(high, 3)
 
@@ -168,7 +168,8 @@ def _one_of_each_decay(args: argparse.Namespace) -> dict[float, dict[str, Any]]:
 
 def _gain(args: argparse.Namespace, decay: float, precision: str, rate: float) -> str:
     """Return the measured speed-up of a setting with its interval; nothing where it was not measured."""
-    for one in read_measurements(_speed_folder(args, decay)):
+    folder = _speed_folder(args, decay)
+    for one in read_measurements(folder) if folder.is_dir() else []:
         if one.status == "ok" and (one.configuration["precision"], one.configuration["tokens"]) == (precision, rate):
             gain = one.metrics["speedup"]
             return f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
@@ -199,7 +200,7 @@ def _speed_folder(args: argparse.Namespace, decay: float) -> Path:
     return args.results / f"recipes-{args.data.stem}-speed-{decay:g}"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["train", "speed", "table"])
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     {"train": train, "speed": speed, "table": table}[args.stage](args)
 
 
