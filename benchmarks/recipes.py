@@ -1,13 +1,13 @@
 """Run: python -m benchmarks.recipes train DATA.parquet, then speed, then table: recipes at equal time.
 
 `train` fine-tunes the model by each recipe and seed, each for the same minutes of training steps, and judges every
-bundle on the test split at each setting, a recipe with a decay of its own at keep rates that are as much work; a run
-that is on file is not done again, so a sweep can be stopped at any time. The minutes are processor time of one thread
-(OMP_NUM_THREADS=1), so that two runs can share two cores and other work on the machine changes little; `--clock wall`,
-on an otherwise idle machine, counts the time that passes. `speed` measures what the settings gain, on one bundle of
-each decay, since speed does not depend on what the weights are. `table` prints the Markdown tables of the docs: means
-over seeds with Student's interval, and the majority class and the linear model beside them. Settings are fixed
-beforehand, on a validation part of train (docs/lab-log.md); nothing is chosen by the test split.
+bundle on the test split at each setting; a run that is on file is not done again, so a sweep can be stopped at any
+time. The minutes are processor time of one thread (OMP_NUM_THREADS=1), so that two runs can share two cores and other
+work on the machine changes little; `--clock wall`, on an otherwise idle machine, counts the time that passes. `speed`
+measures what the settings gain, on one of the bundles, since speed does not depend on what the weights are. `table`
+prints the Markdown tables of the docs: means over seeds with Student's interval, and the majority class and the linear
+model beside them. Settings are fixed beforehand, on a validation part of train (docs/lab-log.md); nothing is chosen by
+the test split.
 """
 
 from __future__ import annotations
@@ -30,11 +30,8 @@ from rheostat.measure.baselines import baselines
 from rheostat.measure.bench.bench import bench
 from rheostat.measure.bench.laboratory import BenchOptions
 from rheostat.measure.bench.plan import configurations
-from rheostat.measure.macs import ModelCost, Plan, macs_ratio
-from rheostat.measure.model_cost import cost_of
 from rheostat.measure.probes import machine
 from rheostat.measure.quality import classification_quality
-from rheostat.search.costs import usual_length
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
 from rheostat.train.finetune import FinetuneSettings, finetune
@@ -65,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
                 "settings": training["settings"],
                 "commit": commit(),
                 "machine": machine("cpu"),
-                **_judged(folder, data.split("test")),
+                "accuracy": _judged(folder, data.split("test")),
             }
             write_atomically(_file(args, recipe, seed), json.dumps(row, indent=1) + "\n")
             print(json.dumps({name: row[name] for name in ("recipe", "seed", "steps", "accuracy")}))
@@ -89,91 +86,59 @@ def _settings(args: argparse.Namespace, recipe: str, seed: int) -> FinetuneSetti
     )
 
 
-def _judged(folder: Path, test: Split) -> dict[str, dict[str, dict[str, float]]]:
-    """Return accuracy, and the keep rate at which it was found, by precision and the keep rate of as much work."""
-    found: dict[str, dict[str, dict[str, float]]] = {"accuracy": {}, "keep": {}}
+def _judged(folder: Path, test: Split) -> dict[str, dict[str, float]]:
+    """Return accuracy by precision and keep rate."""
+    found: dict[str, dict[str, float]] = {}
     for precision, keeps in KEEPS.items():
         bundle = load(folder)
-        own = {name: value for name, value in bundle.handle.technique.to_json().items() if name != "name"}
         bundle.handle.detach()
-        bundle = replace(bundle, handle=configure(bundle.model, {**own, "precision": precision, "tokens": 1.0}))
-        rates = {f"{keep:g}": equal_work(keep, own["decay"], cost_of(bundle.model), test) for keep in keeps}
-        found["keep"][precision] = rates
-        found["accuracy"][precision] = {
-            keep: classification_quality(bundle, test, {"tokens": rate}).values["accuracy"]
-            for keep, rate in rates.items()
+        bundle = replace(bundle, handle=configure(bundle.model, {"precision": precision, "tokens": 1.0}))
+        found[precision] = {
+            f"{keep:g}": classification_quality(bundle, test, {"tokens": keep}).values["accuracy"] for keep in keeps
         }
     return found
 
 
-def equal_work(keep: float, decay: float, cost: ModelCost, test: Split) -> float:
-    """Return the highest keep rate that is at a decay no more work than ``keep`` at decay 1, of a usual text."""
-    if decay == 1.0 or keep == 1.0:
-        return keep
-    length = usual_length(test.texts)
-    wanted, low, high = macs_ratio(cost, [length], Plan(keep, protected=1)), 0.0, 1.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        saves = macs_ratio(cost, [length], Plan(middle, protected=1, decay=decay)) >= wanted
-        low, high = (middle, high) if saves else (low, middle)
-    return round(high, 3)
-
-
 def speed(args: argparse.Namespace) -> None:
-    """Measure what the settings gain on one bundle of each decay, in turn with the plain model."""
+    """Measure what the settings gain on one bundle, in turn with the plain model."""
     data = Data(load_data(args.data, "classification", seed=0), "test")
-    for decay, row in _one_of_each_decay(args).items():
-        for precision, keeps in row["keep"].items():
-            bench(
-                [str(_folder(args, row["recipe"], row["seed"]))],
-                Workload("classify", requests=16, quality_rows=32),
-                configurations({"precision": precision}, {"tokens": list(keeps.values())}),
-                data=data,
-                method=Method(rounds=6, sittings=3),
-                options=BenchOptions(_speed_folder(args, decay)),
-            )
+    folder = str(_folder(args, args.recipes[0], args.seeds[0]))
+    for precision, keeps in KEEPS.items():
+        wanted = configurations({"precision": precision}, {"tokens": list(keeps)})
+        bench(
+            [folder],
+            Workload("classify", requests=16, quality_rows=32),
+            wanted,
+            data=data,
+            method=Method(rounds=6, sittings=3),
+            options=BenchOptions(_speed_folder(args)),
+        )
 
 
 def table(args: argparse.Namespace) -> None:
     """Print the tables."""
     rows = _rows(args)
+    folder = _speed_folder(args)
+    speeds = {
+        (one.configuration["precision"], f"{one.configuration['tokens']:g}"): one.metrics["speedup"]
+        for one in (read_measurements(folder) if folder.is_dir() else [])
+        if one.status == "ok"
+    }
     recipes = [recipe for recipe in args.recipes if any(row["recipe"] == recipe for row in rows)]
-    decays = _one_of_each_decay(args)
-    heads = [f"keep at decay {decay:g} | speed-up" for decay in decays]
-    print(f"| precision | {' | '.join(heads)} | {' | '.join(recipes)} |")
-    print("|---|" + "---:|" * (2 * len(decays) + len(recipes)))
+    print("| precision | keep | measured speed-up | " + " | ".join(recipes) + " |")
+    print("|---|---:|---:|" + "---:|" * len(recipes))
     for precision, keeps in KEEPS.items():
         for keep in (f"{keep:g}" for keep in keeps):
-            rates = {decay: row["keep"][precision][keep] for decay, row in decays.items()}
-            cells = [f"{rate:g} | {_gain(args, decay, precision, rate)}" for decay, rate in rates.items()]
-            cells += [
+            gain = speeds.get((precision, keep))
+            shown = "" if gain is None else f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
+            cells = [
                 _cell([r["accuracy"][precision][keep] for r in rows if r["recipe"] == recipe]) for recipe in recipes
             ]
-            print(f"| {precision} | {' | '.join(cells)} |")
+            print(f"| {precision} | {keep} | {shown} | {' | '.join(cells)} |")
     steps = {recipe: fmean(row["steps"] for row in rows if row["recipe"] == recipe) for recipe in recipes}
     print("\nSteps: " + ", ".join(f"{recipe} {count:.0f}" for recipe, count in steps.items()))
     for name, values in baselines(load_data(args.data, "classification", seed=0), on="test").items():
         print(f"{name}: {values['accuracy']:.2%}")
-
-
-def _one_of_each_decay(args: argparse.Namespace) -> dict[float, dict[str, Any]]:
-    """Return one run of each decay of the token dial, by the decay, the paper's first."""
-    found: dict[float, dict[str, Any]] = {}
-    for row in _rows(args):
-        decay = row["settings"]["technique"].get("decay", 1.0)
-        keeps = {precision: {f"{keep:g}": keep for keep in kept} for precision, kept in KEEPS.items()}
-        found.setdefault(decay, {"keep": keeps, **row})
-    return dict(sorted(found.items(), reverse=True))
-
-
-def _gain(args: argparse.Namespace, decay: float, precision: str, rate: float) -> str:
-    """Return the measured speed-up of a setting with its interval; nothing where it was not measured."""
-    folder = _speed_folder(args, decay)
-    for one in read_measurements(folder) if folder.is_dir() else []:
-        if one.status == "ok" and (one.configuration["precision"], one.configuration["tokens"]) == (precision, rate):
-            gain = one.metrics["speedup"]
-            return f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
-    return ""
 
 
 def _cell(values: list[float]) -> str:
@@ -196,8 +161,8 @@ def _folder(args: argparse.Namespace, recipe: str, seed: int) -> Path:
     return args.work / f"{args.data.stem}-{recipe}-{seed}"
 
 
-def _speed_folder(args: argparse.Namespace, decay: float) -> Path:
-    return args.results / f"recipes-{args.data.stem}-speed-{decay:g}"
+def _speed_folder(args: argparse.Namespace) -> Path:
+    return args.results / f"recipes-{args.data.stem}-speed"
 
 
 def main(arguments: list[str] | None = None) -> None:

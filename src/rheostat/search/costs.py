@@ -33,17 +33,7 @@ from rheostat.models.sources import place_of
 from rheostat.techniques.inference.precision import backends_of
 from rheostat.techniques.inference.probe import probe
 
-__all__ = [
-    "BITS",
-    "CostModel",
-    "Shape",
-    "Speeds",
-    "decay_of",
-    "measured_speeds",
-    "predictor",
-    "shape_of",
-    "usual_length",
-]
+__all__ = ["BITS", "CostModel", "Shape", "Speeds", "decay_of", "measured_speeds", "predictor", "shape_of", "usual_length"]
 
 BITS: Final[Mapping[str, float]] = {
     "fp32": 32.0,
@@ -116,8 +106,7 @@ class CostModel:
         workload: What is run; its ``batch_size`` holds where a configuration has no ``batch``.
         length: Tokens of a text, as they are on average.
         overhead: Bytes that the process takes without a model.
-        decays: Where a configuration names no decay of the token dial, that of its recipe, by name; under the empty
-            name that of a model without one. 1 where it is left out.
+        decay: Of the token dial, where a configuration names none.
 
     Example:
         >>> model = CostModel(shape_of(source), measured_speeds((1, 2)), workload, 200)  # doctest: +SKIP
@@ -129,7 +118,7 @@ class CostModel:
     workload: Workload
     length: int
     overhead: float = 0.0
-    decays: Mapping[str, float] = field(default_factory=dict)
+    decay: float = 1.0
 
     def seconds(self, configuration: Mapping[str, Value]) -> float:
         """Return the seconds of a request."""
@@ -147,13 +136,12 @@ class CostModel:
 
     def macs(self, configuration: Mapping[str, Value]) -> float:
         """Return the multiply-accumulates of a row, read once."""
-        usual = self.decays.get(str(configuration.get("recipe", "")), 1.0)
         plan = Plan(
             rate=float(configuration.get("tokens", 1.0)),
             floor=int(configuration.get("floor", 5)),
             protected=1,
             depth=self._depth(configuration),
-            decay=float(configuration.get("decay", usual)),
+            decay=float(configuration.get("decay", self.decay)),
         )
         return float(_row(self.shape.cost, self._tokens, plan).total)
 

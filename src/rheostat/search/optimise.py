@@ -16,7 +16,6 @@ from rheostat.core.text import TextData
 from rheostat.core.trial import Trial
 from rheostat.core.workload import Data
 from rheostat.measure.bench.judging import simple_models
-from rheostat.search.catalogue import AS_IT_IS
 from rheostat.search.checks import check_budget, check_measurable
 from rheostat.search.costs import CostModel, decay_of, measured_speeds, predictor, shape_of, usual_length
 from rheostat.search.database import FILE
@@ -34,7 +33,6 @@ from rheostat.search.strategies.strategy import Hints
 from rheostat.search.strategies.warm import dependencies, fitting, guesses
 from rheostat.search.study import Study
 from rheostat.train.data import Columns, load_data
-from rheostat.train.recipes import read_recipe
 
 __all__ = ["export_trial", "nearest_study", "optimise", "problem_of"]
 
@@ -219,11 +217,7 @@ def _predictor(scenario: Scenario, data: TextData, problem: Problem) -> Callable
     work = scenario.work()
     texts = data.split(scenario.data.split).texts
     length = usual_length(texts, work.max_length) if work.name == "classify" else work.prompt_tokens
-    trained = [name for name in map(str, axes.get("recipe", ())) if name != AS_IT_IS]
-    # What a training makes of a language model has the decay of a model as it comes.
-    learnt = {name: read_recipe(name).decay for name in trained if scenario.task == "classification"}
-    decays = {"": decay_of(scenario.model), **learnt}
-    return predictor(CostModel(shape, speeds, work, length, decays=decays), problem.goals)
+    return predictor(CostModel(shape, speeds, work, length, decay=decay_of(scenario.model)), problem.goals)
 
 
 def _asked(folder: Path) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def finetune(settings: FinetuneSettings) -> Path:
         return settings.out
     checkpoint = on_main(lambda: open_run(settings.out, description, resume=settings.resume))
     run = _prepare(settings, data)
-    handle = attach(run.loaded.model, settings.worn)
+    handle = attach(run.loaded.model, settings.technique)
     try:
         return _train_and_save(run, handle, checkpoint, description)
     finally:
@@ -227,7 +227,7 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
     )
     # save_bundle replaces the whole folder: the checkpoints go when the bundle is complete, not before.
     saved_files = {ADAPTER: adapter} if saved else {}
-    parts = (run.loaded.model, run.loaded.tokenizer, settings.worn, info, saved_files)
+    parts = (run.loaded.model, run.loaded.tokenizer, settings.technique, info, saved_files)
     return on_main(lambda: save_bundle(settings.out, *parts))
 
 

@@ -77,12 +77,6 @@ def test_mixed_trains_the_full_model_in_a_share_of_the_steps() -> None:
     assert abs(sum(full) / 2000 - 0.25) < 0.03
 
 
-def test_mixed_spreads_the_cut_and_refuses_what_the_dial_refuses() -> None:
-    assert (Mixed().decay, Mixed(decay=1.0).decay, Uniform().decay) == (0.35, 1.0, 1.0)
-    with pytest.raises(SettingError, match="'decay'"):
-        Mixed(decay=-1.0)
-
-
 def test_a_sandwich_has_the_full_model_the_smallest_and_those_between() -> None:
     full, smallest, *between = Sandwich(0.1, 0.8, between=3, distil=0.7).passes(Moment(0, 0, 10, 6))
     assert (full.settings, full.remember, full.distil) == ({}, True, 0.0)

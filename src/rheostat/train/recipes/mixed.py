@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from rheostat.techniques import TokenPruning
 from rheostat.train.recipes.recipe import Moment, Pass, Recipe, checked_number, checked_rates
 
 __all__ = ["Mixed"]
@@ -19,32 +18,27 @@ class Mixed(Recipe):
 
     Ours. At equal time it is the number of steps that decides, and a step at a low keep rate costs a fraction of a
     full one: with these settings there are almost three times as many steps as in plain fine-tuning. What the model
-    learns at low rates serves the high ones, too; the full steps keep the full model's answers well calibrated. A
-    classifier cuts most in its first block (`decay`), which costs less quality at the same work. The lab log tells what
-    was tried beside it.
+    learns at low rates serves the high ones, too; the full steps keep the full model's answers well calibrated. The lab
+    log tells what was tried beside it.
 
     Attributes:
         keep_low: Lower end of the keep rates, in (0, 1].
         keep_high: Upper end, in (0, 1].
         full: Share of the steps that train the full model, in [0, 1].
-        decay: How a classifier that learns by it spreads the cut over its blocks, from 0 to 4; see
-            `rheostat.techniques.TokenPruning`.
     """
 
     name: ClassVar[str] = "mixed"
     summary: ClassVar[str] = "one random keep rate a step, low ones as often as high ones"
     trains: ClassVar[tuple[str, ...]] = ("tokens",)
 
-    keep_low: float = 0.05
+    keep_low: float = 0.1
     keep_high: float = 1.0
     full: float = 0.1
-    decay: float = 0.35
 
     def __post_init__(self) -> None:
         """Refuse unfit settings."""
         checked_rates(self.keep_low, self.keep_high)
         checked_number("full", self.full)
-        TokenPruning(decay=self.decay)
 
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
         """Return one pass."""

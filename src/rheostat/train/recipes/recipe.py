@@ -70,11 +70,6 @@ class Recipe(ABC):
     summary: ClassVar[str]
     trains: ClassVar[tuple[str, ...]] = ()
 
-    @property
-    def decay(self) -> float:
-        """How a classifier that learns by it spreads the cut; see `rheostat.techniques.TokenPruning`."""
-        return 1.0
-
     @abstractmethod
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
         """Return the passes of a step; their gradients are averaged. Fixed by the moment alone."""
