@@ -33,7 +33,17 @@ from rheostat.models.sources import place_of
 from rheostat.techniques.inference.precision import backends_of
 from rheostat.techniques.inference.probe import probe
 
-__all__ = ["BITS", "CostModel", "Shape", "Speeds", "decay_of", "measured_speeds", "predictor", "shape_of", "usual_length"]
+__all__ = [
+    "BITS",
+    "CostModel",
+    "Shape",
+    "Speeds",
+    "decay_of",
+    "measured_speeds",
+    "predictor",
+    "shape_of",
+    "usual_length",
+]
 
 BITS: Final[Mapping[str, float]] = {
     "fp32": 32.0,
