@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import recipes
+from benchmarks.far import far_split, likeness
+from rheostat.core.text import Split, TextData
 from tests.saved import save_tiny
 
 
@@ -33,3 +35,30 @@ def test_runs_are_judged_once_and_stand_in_one_table(tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     assert "| precision | keep | measured speed-up | plain | mixed |" in said
     assert "Steps: plain" in said
+
+
+def test_what_shares_names_with_the_judged_texts_is_not_learnt_from() -> None:
+    films = ["Casablanca", "Vertigo", "Metropolis", "Rashomon", "Playtime", "Solaris", "Stalker", "Persona"]
+    texts = [f"{film} is a good film, {film} by any count. The end." for film in films for _ in range(4)]
+    texts += [f"Nothing to name here, number {row}." for row in range(8)]
+    data = TextData({"train": Split(texts, labels=[0] * 40)}, "classification", ("a",))
+    far = far_split(data, 6)
+    judged, learnt = far.split("validation").texts, far.split("train").texts
+    assert len(judged) == 6
+    assert set(learnt) == {text for text in texts if text not in judged or "Nothing" in text} - set(judged)
+    assert likeness([*judged, *learnt], range(6, 6 + len(learnt)), range(6)) == [0.0] * len(learnt)
+    assert far_split(data, 6) == far
+    assert "6 of 40 train texts are judged" in far.notes[-1]
+
+
+def test_far_texts_are_judged_in_place_of_the_test_split(tmp_path: Path) -> None:
+    import pandas
+
+    rows = [{"text": f"w{row % 7} w{row % 2} w5", "label": row % 2, "split": "train"} for row in range(40)]
+    rows += [{"text": "w1 w2", "label": row % 2, "split": "test"} for row in range(4)]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
+    shared = [str(tmp_path / "words.parquet"), "--recipes", "plain", "--results", str(tmp_path), "--far", "8"]
+    shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
+    recipes.main(["train", *shared, "--max-length", "16", "--precision", "fp32"])
+    (row,) = (json.loads(one.read_text()) for one in (tmp_path / "recipes-words-far").iterdir())
+    assert all(accuracy * 8 == int(accuracy * 8) for accuracy in row["accuracy"]["fp32"].values())
