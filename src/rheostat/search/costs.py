@@ -38,8 +38,8 @@ __all__ = [
     "CostModel",
     "Shape",
     "Speeds",
-    "decay_of",
     "measured_speeds",
+    "own_knobs",
     "predictor",
     "shape_of",
     "usual_length",
@@ -116,7 +116,7 @@ class CostModel:
         workload: What is run; its ``batch_size`` holds where a configuration has no ``batch``.
         length: Tokens of a text, as they are on average.
         overhead: Bytes that the process takes without a model.
-        decay: Of the token dial, where a configuration names none.
+        own: Knobs that a bundle brings, where a configuration names none; see `own_knobs`.
 
     Example:
         >>> model = CostModel(shape_of(source), measured_speeds((1, 2)), workload, 200)  # doctest: +SKIP
@@ -128,7 +128,7 @@ class CostModel:
     workload: Workload
     length: int
     overhead: float = 0.0
-    decay: float = 1.0
+    own: Mapping[str, Value] = field(default_factory=dict)
 
     def seconds(self, configuration: Mapping[str, Value]) -> float:
         """Return the seconds of a request."""
@@ -146,12 +146,13 @@ class CostModel:
 
     def macs(self, configuration: Mapping[str, Value]) -> float:
         """Return the multiply-accumulates of a row, read once."""
+        knobs = {**self.own, **configuration}
         plan = Plan(
             rate=float(configuration.get("tokens", 1.0)),
-            floor=int(configuration.get("floor", 5)),
+            floor=int(knobs.get("floor", 5)),
             protected=1,
             depth=self._depth(configuration),
-            decay=float(configuration.get("decay", self.decay)),
+            decay=float(knobs.get("decay", 1.0)),
         )
         return float(_row(self.shape.cost, self._tokens, plan).total)
 
@@ -219,8 +220,8 @@ def shape_of(source: str, task: Task = "classification", model: nn.Module | None
     )
 
 
-def decay_of(source: str) -> float:
-    """Return the decay of the token dial that a bundle brings; 1 for a model that is none.
+def own_knobs(source: str) -> dict[str, Value]:
+    """Return the knobs of the technique that a bundle brings; none for a model that is no bundle.
 
     Args:
         source: A bundle's folder, or what `rheostat.models.sources.load_model` takes.
@@ -229,7 +230,8 @@ def decay_of(source: str) -> float:
         BundleError: If the bundle's manifest cannot be read.
     """
     folder = Path(source)
-    return float(read_manifest(folder)["technique"].get("decay", 1.0)) if (folder / MANIFEST).is_file() else 1.0
+    worn = read_manifest(folder)["technique"] if (folder / MANIFEST).is_file() else {}
+    return {name: value for name, value in worn.items() if name != "name"}
 
 
 def measured_speeds(

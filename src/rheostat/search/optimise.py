@@ -17,7 +17,7 @@ from rheostat.core.trial import Trial
 from rheostat.core.workload import Data
 from rheostat.measure.bench.judging import simple_models
 from rheostat.search.checks import check_budget, check_measurable
-from rheostat.search.costs import CostModel, decay_of, measured_speeds, predictor, shape_of, usual_length
+from rheostat.search.costs import CostModel, measured_speeds, own_knobs, predictor, shape_of, usual_length
 from rheostat.search.database import FILE
 from rheostat.search.delivery import deliver
 from rheostat.search.described import described
@@ -217,7 +217,7 @@ def _predictor(scenario: Scenario, data: TextData, problem: Problem) -> Callable
     work = scenario.work()
     texts = data.split(scenario.data.split).texts
     length = usual_length(texts, work.max_length) if work.name == "classify" else work.prompt_tokens
-    return predictor(CostModel(shape, speeds, work, length, decay=decay_of(scenario.model)), problem.goals)
+    return predictor(CostModel(shape, speeds, work, length, own=own_knobs(scenario.model)), problem.goals)
 
 
 def _asked(folder: Path) -> dict[str, Any]:
