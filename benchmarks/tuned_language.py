@@ -208,7 +208,9 @@ def main() -> None:
     parser.add_argument("--recipe", default="mixed", help="mixed or uniform")
     parser.add_argument("--keep-low", type=float, default=0.65)
     parser.add_argument("--learning-rate", type=float, default=2e-4)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="what steps are computed in")
+    parser.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="what steps are computed in"
+    )
     parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.9, 0.8, 0.75])
     parser.add_argument("--reviews", type=int, default=400, help="reviews that are judged")
     parser.add_argument("--pairs", type=int, default=16, help="of which so many are timed")

@@ -1,5 +1,6 @@
 """What a device or an installation cannot do is refused before anything is loaded."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.train.finetune import finetune
-from rheostat.train.options import check_device, more_arguments, steps_in
+from rheostat.train import options
+from rheostat.train.options import bf16_gain, check_device, more_arguments, precision_notes, steps_in, with_precision
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
 
@@ -47,3 +49,46 @@ def test_settings_become_arguments() -> None:
     assert (arguments["gradient_accumulation_steps"], arguments["bf16"], arguments["report_to"]) == (4, True, "none")
     assert arguments["run_name"] == "bundle"
     assert "bf16" not in more_arguments(SETTINGS)
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(2.0, "bf16"), (1.1, "fp32"), (0.02, "fp32")])
+def test_auto_is_bf16_where_that_is_faster(gain: float, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(options, "bf16_gain", lambda: gain)
+    assert with_precision(replace(SETTINGS, precision="auto")).precision == taken
+    assert with_precision(replace(SETTINGS, precision="bf16")).precision == "bf16"
+
+
+def test_on_a_gpu_auto_asks_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for supported, taken in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        assert with_precision(replace(SETTINGS, precision="auto")).precision == taken
+
+
+def test_a_precision_that_is_slower_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(options, "bf16_gain", lambda: 0.02)
+    (note,) = precision_notes("bf16")
+    assert note.startswith("bf16 is slower than fp32 on this CPU: a matrix product takes 50 times as long.")
+    assert "'auto' would take fp32" in note
+    assert precision_notes("fp32") == []
+    monkeypatch.setattr(options, "bf16_gain", lambda: 1.5)
+    assert precision_notes("bf16") == []
+
+
+def test_the_gain_is_a_ratio_of_times_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    # float32 and bf16 in turn; the first turn does not count.
+    times = iter([9.0, 1.0, 2.0, 1.0, 6.0, 2.0, 4.0, 2.0])
+    monkeypatch.setattr(options, "_seconds", lambda work: next(times))
+    assert bf16_gain() == 2.0
+
+
+def test_a_run_records_which_precision_auto_was(tmp_path: Path, models: dict[str, Path]) -> None:
+    data = make_data(rows=8)
+    settings = FinetuneSettings(models["classification"], data, tmp_path / "bundle", epochs=1, precision="auto")
+    folder = finetune(settings)
+    recorded = json.loads((folder / "bundle.json").read_text())["training"]["settings"]["precision"]
+    assert recorded == with_precision(settings).precision
+    # The same run again is complete, not another one.
+    assert finetune(replace(settings, resume=True)) == folder

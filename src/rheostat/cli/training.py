@@ -62,6 +62,7 @@ class ClockName(enum.StrEnum):
 class PrecisionName(enum.StrEnum):
     """What a step is computed in."""
 
+    AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
@@ -156,7 +157,8 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
         int, typer.Option(metavar="N", help="Batches in an optimisation step: saves memory, changes no result.")
     ] = 1
     precision: Annotated[
-        PrecisionName, typer.Option(metavar="WHICH", help="What a step is computed in: fp32, bf16 or fp16.")
+        PrecisionName,
+        typer.Option(metavar="WHICH", help="What a step is computed in: fp32, bf16, fp16, or auto: bf16 if faster."),
     ] = PrecisionName.FP32
     patience: Annotated[
         int | None, typer.Option(metavar="N", help="Stop after so many looks at validation without a better one.")

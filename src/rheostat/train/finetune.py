@@ -33,7 +33,14 @@ from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprin
 from rheostat.train.learning import Learner
 from rheostat.train.ledger import LossLedger
 from rheostat.train.losses import make_loss
-from rheostat.train.options import check_device, check_tracker, more_arguments, steps_in
+from rheostat.train.options import (
+    check_device,
+    check_tracker,
+    more_arguments,
+    precision_notes,
+    steps_in,
+    with_precision,
+)
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
 from rheostat.train.rates import usual_rate
@@ -97,6 +104,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     """
     join()
     check_target(settings.out)
+    settings = on_main(lambda: with_precision(settings))
     check_device(settings.precision)
     check_tracker(settings.track)
     data = _data(settings)
@@ -156,7 +164,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     max_length = min(settings.max_length, limit or settings.max_length)
     train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
     validation = _validation(loaded, data, settings, max_length)
-    notes = [*data.notes, *_length_notes(settings, train, max_length)]
+    notes = [*data.notes, *_length_notes(settings, train, max_length), *precision_notes(settings.precision)]
     for note in notes:
         progress.say(note)
     return _Run(settings, data, loaded, rate, max_length, train, validation, progress, tuple(notes))

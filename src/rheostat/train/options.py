@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from statistics import median
+from typing import Any, Final
 
 import torch
 from transformers import TrainingArguments
@@ -12,7 +15,71 @@ from rheostat.core.errors import SettingError
 from rheostat.core.extras import require
 from rheostat.train.settings import FinetuneSettings
 
-__all__ = ["check_device", "check_tracker", "more_arguments", "steps_in"]
+__all__ = [
+    "bf16_gain",
+    "check_device",
+    "check_tracker",
+    "more_arguments",
+    "precision_notes",
+    "steps_in",
+    "with_precision",
+]
+
+_PRODUCT: Final = (512, 384, 1536)
+"""Rows, inputs and outputs of the matrix product that is timed."""
+_REPEATS: Final = 3
+_WORTH_IT: Final = 1.2
+"""How many times as fast bf16 has to be: a step has parts that gain nothing by it."""
+
+
+def with_precision(settings: FinetuneSettings) -> FinetuneSettings:
+    """Return settings whose precision is no longer ``auto``.
+
+    Example:
+        >>> from pathlib import Path
+        >>> settings = FinetuneSettings("model", "data.parquet", Path("bundle"), precision="auto")
+        >>> with_precision(settings).precision in ("fp32", "bf16")
+        True
+    """
+    if settings.precision != "auto":
+        return settings
+    if torch.cuda.is_available():
+        return replace(settings, precision="bf16" if torch.cuda.is_bf16_supported() else "fp32")
+    return replace(settings, precision="bf16" if bf16_gain() >= _WORTH_IT else "fp32")
+
+
+def precision_notes(precision: str) -> list[str]:
+    """Return what to say of a precision that was asked for and makes steps slower here."""
+    if precision != "bf16" or torch.cuda.is_available():
+        return []
+    gain = bf16_gain()
+    if gain >= 1.0:
+        return []
+    slower = f"bf16 is slower than fp32 on this CPU: a matrix product takes {1 / gain:.2g} times as long."
+    return [f"{slower} precision 'auto' would take fp32."]
+
+
+def bf16_gain() -> float:
+    """Return how many times as fast as in float32 a matrix product is in bf16 on this CPU; the two take turns.
+
+    Seen: 2 with AVX-512 and its bf16 instructions, 0.02 with AVX2, where bf16 is emulated.
+    """
+    rows, inputs, outputs = _PRODUCT
+    pairs = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        pairs[dtype] = torch.ones((rows, inputs), dtype=dtype), torch.ones((inputs, outputs), dtype=dtype)
+    ratios = []
+    for _ in range(_REPEATS + 1):
+        taken = {dtype: _seconds(lambda pair=pair: torch.mm(*pair)) for dtype, pair in pairs.items()}
+        ratios.append(taken[torch.float32] / taken[torch.bfloat16])
+    # The first turn makes kernels.
+    return median(ratios[1:])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
 
 
 def check_device(precision: str) -> None:

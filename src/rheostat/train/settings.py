@@ -24,8 +24,8 @@ LossOn = Literal["survivors", "all", "continuation"]
 Choice = Literal["last", "best"]
 """Which epoch's weights are kept."""
 
-TrainingPrecision = Literal["fp32", "bf16", "fp16"]
-"""What a step is computed in; the weights stay in float32."""
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+"""What a step is computed in; the weights stay in float32. ``auto`` is bf16 where that is faster, else fp32."""
 
 Clock = Literal["wall", "processor"]
 """What ``max_minutes`` counts: the time that passes, or the process's own work alone."""
@@ -85,7 +85,8 @@ class FinetuneSettings:
         gradient_checkpointing: Save memory by computing activations twice.
         save_minutes: Write a checkpoint after so many minutes, and after every epoch.
         accumulate: Batches in an optimisation step: memory for one of them, the result of all in one.
-        precision: What a step is computed in: ``"bf16"`` or ``"fp16"`` is mixed precision, of float32 weights.
+        precision: What a step is computed in: ``"bf16"`` or ``"fp16"`` is mixed precision, of float32 weights;
+            ``"auto"`` is bf16 where a short measurement finds it faster, else fp32, and the run records which.
         patience: Stop after so many looks at the validation split without a better one; None never stops.
         evaluate_steps: Look at the validation split after so many steps, and at the end; None after every epoch.
         max_minutes: Stop when the steps have taken so long, with the learning rate at 0 by then; see
