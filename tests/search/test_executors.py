@@ -41,11 +41,12 @@ def test_the_local_one_measures_here(tmp_path: Path) -> None:
 def test_trainings_are_as_the_scenario_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Any] = []
     monkeypatch.setattr("rheostat.search.local.local_evaluator", lambda *args: made.append(args))
-    for said in ({}, {"model_dropout": 0.2, "minutes": 3.0}, {"model_dropout": None}):
+    for said in ({}, {"model_dropout": 0.2, "minutes": 3.0, "precision": "fp32"}, {"model_dropout": None}):
         make_evaluator("local", job(tmp_path, train=said))
     found = [args[3].settings for args in made]
     assert [one["model_dropout"] for one in found] == [0.0, 0.2, None]
     assert [one["max_minutes"] for one in found] == [10.0, 3.0, 10.0]
+    assert [one["precision"] for one in found] == ["auto", "fp32", "auto"]
 
 
 def test_without_ray_it_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,7 @@ def _measuring(job: Job) -> Evaluator:
         "learning_rate": train.learning_rate,
         "max_length": train.max_length,
         "model_dropout": train.model_dropout,
+        "precision": train.precision,
         "limit": train.rows,
         "seed": scenario.seed,
     }

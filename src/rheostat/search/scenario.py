@@ -96,6 +96,8 @@ class Training(_Part):
     """Tokens that are read of a text."""
     model_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     """Dropout of the model's own layers; null for what its configuration says. With 0.1 a CPU's step takes longer."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """What a training step is computed in; auto for bf16 where that is faster."""
 
 
 class Scenario(_Part):
