@@ -1,14 +1,16 @@
-"""Run: python -m benchmarks.tuned_language train, then judge, then table, with --data FOLDER: an adapter for the dial.
+"""Run: python -m benchmarks.tuned_language train, then judge, speed and table, with --data FOLDER: LoRA for the dial.
 
-What does LoRA buy a language model under the token dial? `train` tunes Gemma 3 270M for an hour on prompts with
+What does LoRA buy a language model under the token dial? `train` tunes Gemma 3 270M for some time on prompts with
 answers, the prompts pruned and the answers protected: film reviews with their verdict, articles and novels with how
 they go on, and passages with their last word. All of it comes from splits that nothing is judged on. `judge` reads the
 reviews of the test split, with and without the adapter, at several keep rates: the verdict is the likelier of two
-words, by a threshold chosen on 200 train reviews at the same rate; and it measures time to first token in turn with
-neutral.
+words, by a threshold chosen on 200 train reviews at the same rate. With `--models` it judges one of the two, so that
+both can be judged at the same time. `speed` measures time to first token on the test reviews, in turn with neutral; it
+does not depend on what the weights are, and wants a machine that does nothing else.
 
 Perplexity of continuations and last words are judged by `python -m benchmarks.language --model BUNDLE --scorers mean
---others --rates 0.9 0.8 0.75`, and by the same with the plain model.
+--others --rates 0.88 0.75 --windows 24 --words 200`, and by the same with the plain model; `table` prints them, too,
+from `--language`, two files.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import torch
 
 from benchmarks.common import GEMMA, RESULTS, commit
 from benchmarks.language import prefill
+from benchmarks.language_tables import tables
 from benchmarks.language_texts import Window, stretches
 from rheostat.core.files import write_atomically
 from rheostat.core.text import Split, TextData
@@ -107,13 +110,14 @@ def last_words(data: Path) -> list[tuple[str, str]]:
 
 def judge(options: argparse.Namespace) -> None:
     """Judge verdicts on reviews, with the adapter and without."""
-    content: dict[str, Any] = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options), "rows": []}
     chosen = _windows(options, "train", HELD_OUT)
     asked = _windows(options, "test", options.reviews)
-    for name, source in (("untuned", options.model), ("tuned", str(options.bundle))):
-        loaded = load_model(source, "causal-lm")
+    for name in options.models:
+        loaded = load_model(_sources(options)[name], "causal-lm")
         handle = attach(loaded.model, TokenPruning(scorer="mean"))
         words = [loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in VERDICTS]
+        content: dict[str, Any] = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options)}
+        content["rows"] = []
         for keep in options.keeps:
             threshold = _threshold(_scores(handle, chosen, keep, words))
             right = [(score > threshold) == label for score, label in _scores(handle, asked, keep, words)]
@@ -122,21 +126,51 @@ def judge(options: argparse.Namespace) -> None:
                 "keep": keep,
                 "accuracy": sum(right) / len(right),
                 "accuracy_95": wilson_interval(sum(right), len(right)),
+                "reviews": len(right),
                 "threshold": threshold,
-                "speedup": _speedup(handle, [window for window, _ in asked[: options.pairs]], keep),
             }
             content["rows"].append(row)
-            write_atomically(_file(options), json.dumps(content, indent=1) + "\n")
+            write_atomically(_file(options, name), json.dumps(content, indent=1) + "\n")
             print(row, file=sys.stderr)
 
 
+def speed(options: argparse.Namespace) -> None:
+    """Measure time to first token at each keep rate, in turn with neutral."""
+    windows = [window for window, _ in _windows(options, "test", options.pairs)]
+    handle = attach(load_model(options.model, "causal-lm").model, TokenPruning(scorer="mean"))
+    rows = [{"keep": keep, "speedup": _speedup(handle, windows, keep)} for keep in options.keeps if keep < 1.0]
+    content = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options), "rows": rows}
+    write_atomically(_file(options, "speed"), json.dumps(content, indent=1) + "\n")
+
+
 def table(options: argparse.Namespace) -> None:
-    """Print what was judged."""
-    print("| model | keep | time to first token, times faster | verdicts on reviews |\n|---|---:|---:|---:|")
-    for row in json.loads(_file(options).read_text(encoding="utf-8"))["rows"]:
-        middle, low, high = row["speedup"]
-        share = f"{row['accuracy']:.1%} ({row['accuracy_95'][0]:.1%} to {row['accuracy_95'][1]:.1%})"
-        print(f"| {row['model']} | {row['keep']:g} | {middle:.2f} ({low:.2f} to {high:.2f}) | {share} |")
+    """Print what was judged: a line for each keep rate, untuned and tuned beside each other."""
+    verdicts = {(row["model"], row["keep"]): _verdict(row) for name in options.models for row in _rows(options, name)}
+    gains = {row["keep"]: "{:.2f} ({:.2f} to {:.2f})".format(*row["speedup"]) for row in _rows(options, "speed")}
+    print(
+        "| keep | time to first token, times faster | "
+        + " | ".join(f"verdicts, {name}" for name in options.models)
+        + " |"
+    )
+    print("|---:|---:|" + "---:|" * len(options.models))
+    for keep in options.keeps:
+        cells = [verdicts.get((name, keep), "") for name in options.models]
+        print(f"| {keep:g} | {gains.get(keep, '1')} | {' | '.join(cells)} |")
+    for file in options.language:
+        print(f"\n{file.name}\n{tables(json.loads(file.read_text(encoding='utf-8')))}")
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.1%} ({row['accuracy_95'][0]:.1%} to {row['accuracy_95'][1]:.1%})"
+
+
+def _rows(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
+    file = _file(options, name)
+    return json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+
+
+def _sources(options: argparse.Namespace) -> dict[str, str]:
+    return {"untuned": options.model, "tuned": str(options.bundle)}
 
 
 def _windows(options: argparse.Namespace, split: str, count: int) -> list[tuple[Window, bool]]:
@@ -186,18 +220,18 @@ def _reviews(data: Path, split: str) -> pandas.DataFrame:
     return part.assign(label=(part["label"] == "positive").astype(int))
 
 
-def _file(options: argparse.Namespace) -> Path:
-    return Path(options.results) / "tuned-language.json"
+def _file(options: argparse.Namespace, name: str) -> Path:
+    return Path(options.results) / f"tuned-language-{name}.json"
 
 
 def _plain(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
+    return {name: json.loads(json.dumps(value, default=str)) for name, value in vars(options).items()}
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["train", "judge", "table"])
+    parser.add_argument("stage", choices=["train", "judge", "speed", "table"])
     parser.add_argument("--data", type=Path, help="folder with the text sets")
     parser.add_argument("--model", default=GEMMA)
     parser.add_argument("--bundle", type=Path, default=Path("benchmarks/work/gemma-tuned"))
@@ -207,15 +241,17 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--recipe", default="mixed", help="mixed or uniform")
     parser.add_argument("--keep-low", type=float, default=0.65)
-    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--learning-rate", type=float, default=4.8e-4)
     parser.add_argument(
         "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="what steps are computed in"
     )
-    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.9, 0.8, 0.75])
+    parser.add_argument("--models", nargs="+", choices=["untuned", "tuned"], default=["untuned", "tuned"])
+    parser.add_argument("--language", type=Path, nargs="*", default=[], help="files of benchmarks.language to print")
+    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.88, 0.75])
     parser.add_argument("--reviews", type=int, default=400, help="reviews that are judged")
-    parser.add_argument("--pairs", type=int, default=16, help="of which so many are timed")
-    options = parser.parse_args()
-    {"train": train, "judge": judge, "table": table}[options.stage](options)
+    parser.add_argument("--pairs", type=int, default=16, help="reviews that are timed")
+    options = parser.parse_args(arguments)
+    {"train": train, "judge": judge, "speed": speed, "table": table}[options.stage](options)
 
 
 if __name__ == "__main__":
