@@ -22,17 +22,18 @@ _MOST = 40
 _NAME = re.compile(r"\b[A-Z][a-z]{3,}\b")
 
 
-def far_split(data: TextData, count: int, nearest: float = NEAREST) -> TextData:
+def far_split(data: TextData, count: int, nearest: float = NEAREST, seed: int = 77) -> TextData:
     """Return data whose validation split is a part of train, and whose train split is far from it.
 
     Args:
         data: With a train split; its other splits are left out.
-        count: Texts of the validation split; always the same ones.
+        count: Texts of the validation split.
         nearest: Largest cosine between the names of a training text and of any validation text.
+        seed: Decides which texts are judged: with the same seed always the same ones.
     """
     train = data.split("train")
     order = list(range(len(train)))
-    random.Random(77).shuffle(order)
+    random.Random(seed).shuffle(order)
     judged, rest = sorted(order[:count]), sorted(order[count:])
     close = likeness(train.texts, rest, judged)
     kept = [row for row, cosine in zip(rest, close, strict=True) if cosine <= nearest]

@@ -1,0 +1,74 @@
+"""Trials end by counted time, on texts that they did not learn from."""
+
+import json
+from pathlib import Path
+
+import pandas
+import pytest
+
+from benchmarks import trials
+from benchmarks.trials import SECOND_PER_MAC, SECONDS_PER_STEP, Clock, Trial
+from rheostat.measure.macs import Plan, planned_row
+from rheostat.measure.model_cost import cost_of
+from rheostat.testing import tiny_model
+from tests.saved import save_tiny
+
+
+def test_counted_seconds_foretell_what_a_third_recipe_took() -> None:
+    # MiniLM's sizes, reviews of imdb's middle lengths: 17 minutes held 753 plain steps and 2,250 of uniform.
+    from transformers import AutoModelForSequenceClassification
+
+    sizes = {"hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 12, "num_hidden_layers": 6}
+    model = tiny_model("bert", AutoModelForSequenceClassification, **sizes)
+    clock, cost = Clock(SECOND_PER_MAC, SECONDS_PER_STEP), cost_of(model)
+    widths, rates = range(130, 385, 10), [0.02 + 0.98 * at / 40 for at in range(41)]
+
+    def step(rate: float) -> float:
+        return sum(clock.seconds(8 * planned_row(cost, width, Plan(rate=rate)).total) for width in widths) / len(widths)
+
+    plain, uniform = step(1.0), sum(map(step, rates)) / len(rates)
+    assert uniform / plain == pytest.approx(753 / 2250, rel=0.06)
+
+
+def test_trials_are_made_once_and_judged_on_far_texts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"text": f"w{row % 7} w{row % 2} w5 w{row % 3}", "label": row % 2, "split": "train"} for row in range(48)]
+    rows += [{"text": "w1 w2", "label": row % 2, "split": "test"} for row in range(4)]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
+    grid = [
+        {"name": "plain", "recipe": {"recipe": "plain"}, "learning_rate": 1e-3, "max_length": 16, "minutes": 0.004},
+        {
+            "name": "low",
+            "recipe": {"recipe": "mixed", "full": 0.0},
+            "learning_rate": 1e-3,
+            "max_length": 16,
+            "minutes": 0.004,
+        },
+    ]
+    (tmp_path / "grid.json").write_text(json.dumps(grid))
+    given = [
+        str(tmp_path / "words.parquet"),
+        "--grid",
+        str(tmp_path / "grid.json"),
+        "--out",
+        str(tmp_path / "out.jsonl"),
+    ]
+    given += ["--model", str(save_tiny(tmp_path / "model")), "--judged", "10", "--folds", "0", "1", "--workers", "1"]
+    # A tiny model's work is next to nothing: the steps' own time decides.
+    given += ["--seconds-per-step", "0.04"]
+    trials.main(given)
+    lines = trials._lines(tmp_path / "out.jsonl")
+    assert sorted((line["trial"]["name"], line["trial"]["fold"]) for line in lines) == [
+        ("low", 0), ("low", 1), ("plain", 0), ("plain", 1)
+    ]  # fmt: skip
+    assert {line["steps"] for line in lines} == {6}
+    assert all(set(line["judged"]) == {"1", "0.6", "0.5", "0.4", "0.3", "0.25", "0.2"} for line in lines)
+    said = capsys.readouterr().out
+    assert said.startswith("| trial | folds | steps |")
+    assert "| plain | 2 | 6 |" in said
+    trials.main(given)
+    assert len(trials._lines(tmp_path / "out.jsonl")) == 4, "what is on file was made again"
+
+
+def test_a_trial_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TypeError, match="keep"):
+        Trial(name="a", recipe={}, learning_rate=1e-4, keep=1)  # type: ignore[call-arg]
