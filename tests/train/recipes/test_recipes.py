@@ -72,6 +72,16 @@ def test_mixed_draws_as_many_rates_below_the_geometric_mean_as_above_it() -> Non
     assert abs(sum(rate < 0.2 for rate in rates) / 2000 - 0.5) < 0.03
 
 
+def test_mixed_begins_with_the_full_model_alone() -> None:
+    recipe = Mixed(full=0.0, warm=0.25)
+    full = [recipe.passes(Moment(0, step, 400, 6)) == (Pass(),) for step in range(400)]
+    assert full == [True] * 100 + [False] * 300
+    assert recipe.told().endswith("; the first 25% of the run trained the full model alone.")
+    assert "first" not in Mixed().told()
+    with pytest.raises(SettingError, match="warm is a number at least 0 and at most 1"):
+        Mixed(warm=1.5)
+
+
 def test_mixed_trains_the_full_model_in_a_share_of_the_steps() -> None:
     full = [Mixed(full=0.25).passes(Moment(0, step, 2000, 6)) == (Pass(),) for step in range(2000)]
     assert abs(sum(full) / 2000 - 0.25) < 0.03

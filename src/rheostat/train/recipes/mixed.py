@@ -25,6 +25,7 @@ class Mixed(Recipe):
         keep_low: Lower end of the keep rates, in (0, 1].
         keep_high: Upper end, in (0, 1].
         full: Share of the steps that train the full model, in [0, 1].
+        warm: Share of the run, at its beginning, in which every step trains the full model, in [0, 1].
     """
 
     name: ClassVar[str] = "mixed"
@@ -34,23 +35,26 @@ class Mixed(Recipe):
     keep_low: float = 0.1
     keep_high: float = 1.0
     full: float = 0.1
+    warm: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse unfit settings."""
         checked_rates(self.keep_low, self.keep_high)
         checked_number("full", self.full)
+        checked_number("warm", self.warm)
 
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
         """Return one pass."""
         drawn = moment.random("mixed")
-        if drawn.random() < self.full:
+        if moment.done < self.warm or drawn.random() < self.full:
             return (Pass(),)
         return (Pass({"tokens": math.exp(drawn.uniform(math.log(self.keep_low), math.log(self.keep_high)))}),)
 
     def told(self) -> str:
         """Return what it does."""
         full = f"; {self.full:.0%} of the steps trained the full model" if self.full else ""
+        warm = f"; the first {self.warm:.0%} of the run trained the full model alone" if self.warm else ""
         return (
             f"At every optimisation step the keep rate was drawn log-uniformly from "
-            f"[{self.keep_low:g}, {self.keep_high:g}]{full}."
+            f"[{self.keep_low:g}, {self.keep_high:g}]{full}{warm}."
         )
