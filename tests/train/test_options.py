@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rheostat.core.errors import RheostatError, SettingError
-from rheostat.train.finetune import finetune
 from rheostat.train import options
+from rheostat.train.finetune import finetune
 from rheostat.train.options import bf16_gain, check_device, more_arguments, precision_notes, steps_in, with_precision
 from rheostat.train.settings import FinetuneSettings
 from tests.saved import make_data
