@@ -80,7 +80,7 @@ def test_a_precision_that_is_slower_here_is_said(monkeypatch: pytest.MonkeyPatch
 def test_the_gain_is_a_ratio_of_times_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     # float32 and bf16 in turn; the first turn does not count.
     times = iter([9.0, 1.0, 2.0, 1.0, 6.0, 2.0, 4.0, 2.0])
-    monkeypatch.setattr(options, "_seconds", lambda work: next(times))
+    monkeypatch.setattr(options, "_seconds", lambda *_: next(times))
     assert bf16_gain() == 2.0
 
 
