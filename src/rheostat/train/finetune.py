@@ -54,8 +54,6 @@ __all__ = ["FinetuneSettings", "TrainingInterrupted", "finetune"]
 
 _CALIBRATION_BATCHES = 8
 """Batches of train rows, evenly spread, by whose gradients SHiRA's masks are chosen."""
-
-
 _LOG_STEPS = 10
 
 
