@@ -33,14 +33,7 @@ from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprin
 from rheostat.train.learning import Learner
 from rheostat.train.ledger import LossLedger
 from rheostat.train.losses import make_loss
-from rheostat.train.options import (
-    check_device,
-    check_tracker,
-    more_arguments,
-    precision_notes,
-    steps_in,
-    with_precision,
-)
+from rheostat.train.options import check_tracker, more_arguments, precision_notes, steps_in, with_precision
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
 from rheostat.train.rates import usual_rate
@@ -103,7 +96,6 @@ def finetune(settings: FinetuneSettings) -> Path:
     join()
     check_target(settings.out)
     settings = on_main(lambda: with_precision(settings))
-    check_device(settings.precision)
     check_tracker(settings.track)
     data = _data(settings)
     description = _description(settings, data)

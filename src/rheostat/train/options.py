@@ -32,7 +32,10 @@ _WORTH_IT: Final = 1.2
 
 
 def with_precision(settings: FinetuneSettings) -> FinetuneSettings:
-    """Return settings whose precision is no longer ``auto``.
+    """Return settings whose precision is no longer ``auto``, and one that the device can train in.
+
+    Raises:
+        SettingError: If it cannot train in the precision that is asked for.
 
     Example:
         >>> from pathlib import Path
@@ -41,6 +44,7 @@ def with_precision(settings: FinetuneSettings) -> FinetuneSettings:
         True
     """
     if settings.precision != "auto":
+        check_device(settings.precision)
         return settings
     if torch.cuda.is_available():
         return replace(settings, precision="bf16" if torch.cuda.is_bf16_supported() else "fp32")
