@@ -225,7 +225,8 @@ def _file(options: argparse.Namespace, name: str) -> Path:
 
 
 def _plain(options: argparse.Namespace) -> dict[str, Any]:
-    return {name: json.loads(json.dumps(value, default=str)) for name, value in vars(options).items()}
+    """Return the options as plain data; of a path its name alone."""
+    return json.loads(json.dumps(vars(options), default=lambda path: path.name))  # type: ignore[no-any-return]
 
 
 def main(arguments: list[str] | None = None) -> None:
