@@ -57,6 +57,8 @@ def test_auto_is_bf16_where_that_is_faster(gain: float, taken: str, monkeypatch:
     monkeypatch.setattr(options, "bf16_gain", lambda: gain)
     assert with_precision(replace(SETTINGS, precision="auto")).precision == taken
     assert with_precision(replace(SETTINGS, precision="bf16")).precision == "bf16"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert with_precision(replace(SETTINGS, precision="auto")).precision == "fp32"
 
 
 def test_on_a_gpu_auto_asks_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
