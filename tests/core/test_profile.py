@@ -56,6 +56,11 @@ def test_measured_points_come_back_exactly(found):
         assert found.settings_for(measured.speedup) == measured.settings
 
 
+def test_points_that_differ_by_a_rounding_have_an_order() -> None:
+    close = [(0.010000000000000002, 1.0), (0.01, 2.0)]
+    assert profile(*close).range == profile(*reversed(close)).range == (1.0, 2.0)
+
+
 @given(profiles(), st.randoms())
 def test_the_order_of_points_does_not_matter(found, randomness):
     shuffled = list(found.points)

@@ -211,10 +211,14 @@ class Profile:
             total += abs(point.settings[name] - neutral) / span if span else 0.0
         return total
 
+    def _place(self, point: Point) -> tuple[float, list[float]]:
+        """Return what orders the points; values that differ by a rounding alone can be equally far from neutral."""
+        return self._distance(point), [-value for _, value in sorted(point.settings.items())]
+
     def _lines(self) -> list[_Line]:
         """The lines, the plain model's first, then by their distance from it; each from its slowest point on."""
         lines: dict[tuple[tuple[str, float], ...], list[Point]] = {}
-        for point in sorted(self.points, key=self._distance):
+        for point in sorted(self.points, key=self._place):
             others = tuple(sorted((name, value) for name, value in point.settings.items() if name != _CONTINUOUS))
             lines.setdefault(others, []).append(point)
         return [self._line(points) for points in lines.values()]
