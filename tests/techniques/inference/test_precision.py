@@ -20,6 +20,7 @@ from rheostat.models.low_precision import LowPrecisionLinear, weight_bytes
 from rheostat.techniques import Precision, TokenPruning, attach
 from rheostat.techniques.inference import precision as precision_module
 from rheostat.techniques.inference import probe as probe_module
+from rheostat.techniques.inference import torch_int8
 from rheostat.techniques.inference.precision import PRECISIONS, backends_of
 from rheostat.techniques.inference.probe import Candidate, probe
 from rheostat.testing import tiny_model
@@ -297,3 +298,12 @@ def test_tied_heads_stay_tied_in_bf16() -> None:
     model = tiny_model("gpt2", AutoModel)
     attach(model, Precision("bf16", backend="torch-model", keep_originals=False))
     assert model.wte.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("abilities", "bound"), [({"avx512_vnni": True}, 0.12), ({"avx2": True}, 0.24)])
+def test_int8_states_more_error_where_activations_have_seven_bits(
+    abilities: dict[str, bool], bound: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_int8, "capabilities", lambda: abilities)
+    assert Precision("int8").error_bound == bound
+    assert Precision("int8-weight").error_bound == 0.08

@@ -19,7 +19,7 @@ from rheostat.techniques.inference.backends import (
     rounded,
 )
 
-__all__ = ["BACKENDS"]
+__all__ = ["BACKENDS", "activation_bits"]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class _EngineLayer(LowPrecisionLinear):
     def __init__(self, original: nn.Module, engine: str) -> None:
         super().__init__(original)
         weight, scales = rounded(linear_weight(original))
-        # Without VNNI, pairs of products are added in 16 bits, which 8-bit activations overflow.
-        self._reduce_range = not _has_vnni()
+        self._reduce_range = activation_bits() < 8
         with packing_for(engine), quiet():
             quantised = torch._make_per_channel_quantized_tensor(
                 weight, scales.double(), torch.zeros_like(scales, dtype=torch.long), 0
@@ -86,9 +85,13 @@ class _IntMmLayer(LowPrecisionLinear):
         return bytes_of(self._weight, self._scales, self._bias)
 
 
-def _has_vnni() -> bool:
+def activation_bits() -> int:
+    """Return how many bits activations have in torch's engines on this processor.
+
+    Without VNNI or its like, pairs of products are added in 16 bits, which 8-bit activations overflow: then it is 7.
+    """
     known = capabilities()
-    return any(bool(known.get(name)) for name in ("avx512_vnni", "avx_vnni", "dot", "amx_int8"))
+    return 8 if any(bool(known.get(name)) for name in ("avx512_vnni", "avx_vnni", "dot", "amx_int8")) else 7
 
 
 BACKENDS: tuple[Backend, ...] = (
