@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rheostat.core.dial import Dial
 from rheostat.core.errors import RheostatError, SettingError, UnsupportedModelError
@@ -30,8 +30,8 @@ from rheostat.train.recipes import recipes
 
 MACHINE = {"cores": 4}
 ENCODER = ModelFacts("bert", 6, "classification", unfit={"qlora": "no bitsandbytes"})
-WRITER = ModelFacts("gemma3_text", 18, "causal-lm", ready=True)
-BUNDLE = ModelFacts("bert", 6, "classification", trained=True, recipe="nested", ready=True)
+WRITER = ModelFacts("gemma3_text", 18, "causal-lm", unready="")
+BUNDLE = ModelFacts("bert", 6, "classification", trained=True, recipe="nested", unready="")
 
 
 def made(facts: ModelFacts = ENCODER, **options: Any) -> Space:
@@ -274,11 +274,37 @@ def test_facts_are_read_without_the_weights(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"nothing that can be read")
     facts = facts_of(str(tmp_path), "classification")
 
-    assert (facts.type, facts.blocks, facts.trained, facts.ready) == ("bert", 4, False, False)
+    assert (facts.type, facts.blocks, facts.trained) == ("bert", 4, False)
+    assert "no head" in facts.unready
     with pytest.raises(RheostatError):
         facts_of(str(tmp_path / "none"), "classification")
     with pytest.raises(SettingError, match="supported family"):
         ModelFacts("bort", 4, "classification")
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (("ham", "spam"), ""),
+        (("0", "1"), ""),
+        (None, ""),
+        (("spam", "ham"), "its classes are Ham, Spam, in this order, and those of the data spam, ham"),
+        (("0", "1", "2"), "those of the data 0, 1, 2"),
+    ],
+)
+def test_a_classifier_that_was_tuned_elsewhere_is_run_as_it_is(
+    tmp_path: Path, labels: tuple[str, ...] | None, why: str
+) -> None:
+    model = tiny_model("bert", AutoModelForSequenceClassification)
+    model.config.id2label = {0: "Ham", 1: "Spam"}
+    model.save_pretrained(tmp_path)
+    facts = facts_of(str(tmp_path), "classification", labels=labels)
+
+    assert why in facts.unready
+    assert bool(why) == bool(facts.unready)
+    space = made(facts)
+    assert space.default["recipe"] == ("plain" if why else "none")
+    assert why in reason(space, "recipe", "none")
 
 
 def test_a_bundle_says_how_it_was_trained(tmp_path: Path) -> None:
@@ -288,6 +314,6 @@ def test_a_bundle_says_how_it_was_trained(tmp_path: Path) -> None:
     (tmp_path / "bundle.json").write_text(json.dumps({**manifest, "training": training}), encoding="utf-8")
     facts = facts_of(str(tmp_path), "causal-lm")
 
-    assert (facts.trained, facts.ready, facts.recipe, facts.unfit) == (True, True, "uniform", {})
+    assert (facts.trained, facts.unready, facts.recipe, facts.unfit) == (True, "", "uniform", {})
     with pytest.raises(UnsupportedModelError, match="which does causal-lm, for classification"):
         facts_of(str(tmp_path), "classification")

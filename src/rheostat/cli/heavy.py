@@ -267,13 +267,14 @@ def search_space(path: Path | None, flags: Mapping[str, Any]) -> tuple[Space, Mo
 
     no_data = path is None and flags.get("data") is None
     scenario = search_scenario(path, {**flags, "data": "-"} if no_data else flags)
-    facts = require("rheostat.search.facts", extra="search").facts_of(
-        scenario.model, scenario.task, device=scenario.measure.device
-    )
-    splits = (
+    data = (
         None
         if no_data
-        else load_data(Path(scenario.data.path), scenario.task, scenario.data.columns, seed=scenario.seed).splits
+        else load_data(Path(scenario.data.path), scenario.task, scenario.data.columns, seed=scenario.seed)
+    )
+    labels, splits = (None, None) if data is None else (data.label_names, data.splits)
+    facts = require("rheostat.search.facts", extra="search").facts_of(
+        scenario.model, scenario.task, labels=labels, device=scenario.measure.device
     )
     space = require("rheostat.search.spaces", extra="search").space_for(scenario, facts, machine_facts(), splits=splits)
     return space, facts

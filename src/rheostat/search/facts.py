@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rheostat.bundle.store import MANIFEST, read_manifest
 from rheostat.core.errors import SettingError, UnsupportedModelError
@@ -16,6 +16,8 @@ from rheostat.models.outlines import load_outline
 from rheostat.train.adapters.fitting import unfit_kinds
 
 __all__ = ["ModelFacts", "facts_of"]
+
+_NO_HEAD: Final = "the model has no head for the task before it is trained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class ModelFacts:
         task: What it does, or is to learn.
         trained: Whether it is a trained bundle: then it is not trained again.
         recipe: The recipe that a bundle was trained with; None where it is none, or nobody knows.
-        ready: Whether it can run before it is trained, as a language model can.
+        unready: Why it cannot run before it is trained; empty where it can, as a language model can, and a classifier
+            that was fine-tuned elsewhere for the classes of the data.
         unfit: Kinds of `rheostat.train.adapters.Trainable` that cannot be trained, each with the reason.
 
     Raises:
@@ -40,7 +43,7 @@ class ModelFacts:
     task: Task
     trained: bool = False
     recipe: str | None = None
-    ready: bool = False
+    unready: str = _NO_HEAD
     unfit: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -56,12 +59,13 @@ class ModelFacts:
         return next(family for family in families() if family.model_type == self.type)
 
 
-def facts_of(source: str, task: Task, *, device: str = "cpu") -> ModelFacts:
+def facts_of(source: str, task: Task, *, labels: Sequence[str] | None = None, device: str = "cpu") -> ModelFacts:
     """Return what is known about a model or bundle; its weights are not read.
 
     Args:
         source: A bundle's folder, or what `rheostat.models.sources.load_model` takes.
         task: What it is to do.
+        labels: Names of the data's classes; None takes them to be the model's.
         device: Where it would be trained.
 
     Raises:
@@ -83,9 +87,26 @@ def facts_of(source: str, task: Task, *, device: str = "cpu") -> ModelFacts:
         task,
         trained=manifest is not None,
         recipe=None if manifest is None else _recipe(manifest),
-        ready=manifest is not None or task == "causal-lm",
+        unready="" if manifest is not None or task == "causal-lm" else _why_unready(outline.config, labels),
         unfit={} if manifest is not None else unfit_kinds(outline, device),
     )
+
+
+def _why_unready(config: Any, labels: Sequence[str] | None) -> str:
+    """Return why a classifier cannot be taken as it is: a class that stands for another would go unnoticed."""
+    if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+        return _NO_HEAD
+    names = [str(config.id2label[at]) for at in range(config.num_labels)]
+    numbered = [str(at) for at in range(len(names))]
+    if labels is None or list(labels) == numbered:
+        return ""
+    if [name.lower() for name in names] == [name.lower() for name in labels]:
+        return ""
+    return f"its classes are {_shown(names)}, in this order, and those of the data {_shown(labels)}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _recipe(manifest: Mapping[str, Any]) -> str | None:

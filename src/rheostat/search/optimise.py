@@ -92,7 +92,7 @@ def problem_of(scenario: Scenario, data: TextData) -> Problem:
     Raises:
         RheostatError: If the model is unknown or unsupported, or the scenario leaves an axis no value.
     """
-    facts = facts_of(scenario.model, scenario.task, device=scenario.measure.device)
+    facts = facts_of(scenario.model, scenario.task, labels=data.label_names, device=scenario.measure.device)
     space = space_for(scenario, facts, machine_facts(), splits=data.splits)
     work = scenario.work()
     return Problem(

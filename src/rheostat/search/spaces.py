@@ -109,8 +109,8 @@ class _Making:
         kinds = dict.fromkeys(source.technique for source in known.values() if source.technique is not None)
         found: list[Restriction] = [each for kind in kinds for each in kind.restrictions(target)]
         found += [Exclusion("adapter", kind, reason) for kind, reason in self.facts.unfit.items()]
-        if not self.facts.ready:
-            found.append(Exclusion("recipe", AS_IT_IS, "the model has no head for the task before it is trained"))
+        if self.facts.unready:
+            found.append(Exclusion("recipe", AS_IT_IS, self.facts.unready))
         return found
 
     def _add(self, source: Source, lost: Mapping[tuple[str, Value | None], str]) -> None:
