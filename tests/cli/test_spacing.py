@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForSequenceClassification
 from typer.testing import Result
 
 from rheostat.search.scenario import read_scenario
@@ -52,6 +52,22 @@ def test_the_space_of_a_file_knows_its_data(run_json: Callable[..., Any], model:
     assert "recipe" in {axis["name"] for axis in data["axes"]}
     assert "tokens" not in data["default"]
     assert data["default"]["threads"] == 1
+
+
+@pytest.mark.parametrize(("classes", "default"), [(("no", "yes"), "none"), (("yes", "no"), "plain")])
+def test_a_classifier_for_the_classes_of_the_data_is_run_as_it_is(
+    run_json: Callable[..., Any], tmp_path: Path, classes: tuple[str, str], default: str
+) -> None:
+    rows = "\n".join(f"text {number},{('no', 'yes')[number % 2]}" for number in range(30))
+    (tmp_path / "d.csv").write_text(f"text,label\n{rows}\n", encoding="utf-8")
+    model = tiny_model("bert", AutoModelForSequenceClassification)
+    model.config.id2label = dict(enumerate(classes))
+    model.save_pretrained(tmp_path / "model")
+    data = run_json("space", "--model", tmp_path / "model", "--data", tmp_path / "d.csv")
+
+    assert data["default"]["recipe"] == default
+    reasons = [each["reason"] for each in data["exclusions"] if (each["name"], each["value"]) == ("recipe", "none")]
+    assert reasons == ([] if default == "none" else [data["model"]["unready"]])
 
 
 @pytest.mark.parametrize(
