@@ -239,7 +239,7 @@ def weigh(options: argparse.Namespace) -> dict[str, float]:
     rows = make_examples(loaded.tokenizer, data.split("train"), "classification", options.max_length).rows
     # The longest texts take the most memory, and are the same for both recipes.
     rows = sorted(rows, key=lambda row: -len(row["input_ids"]))[: options.steps * 8]
-    collator, optimiser = Collator(loaded.tokenizer), torch.optim.AdamW(model.parameters(), lr=1e-5)
+    collator, optimiser = Collator(loaded.tokenizer), torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     model.train()
     give_back_memory()
     before, seconds = forget_peak(), []

@@ -76,7 +76,7 @@ def _training(
         set_dropout(trained, dropout)
     handle = attach(trained, "tokens", "depth")
     learner = Learner(make_recipe(recipe), ClassificationLoss(), handle)
-    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-5, fused=True)
     done = 0
 
     def train() -> None:
