@@ -89,3 +89,16 @@ def test_weights_say_what_counts() -> None:
 
 def test_a_preference_needs_what_it_counts() -> None:
     assert preference([Objective("latency_p50")], {}, PLAIN) is None
+
+
+def test_a_slow_spell_while_the_baseline_was_measured_is_no_gain() -> None:
+    before = metrics(latency_p50=1.6, latency_p95=2.0, memory_peak_host=8e8, energy_per_sample=4.0, accuracy=0.9)
+    after = metrics(latency_p50=0.2, latency_p95=0.3, memory_peak_host=8e8, energy_per_sample=4.0, accuracy=0.9)
+    alone = efficiency_score(after, before).gains["latency"]
+    before["speedup"], after["speedup"] = Metric(1.0, "1"), Metric(2.0, "1")
+
+    assert alone == pytest.approx(8.0)
+    assert efficiency_score(after, before).gains["latency"] == pytest.approx(2.0)
+    assert gain("latency_p95", after, before) == pytest.approx(2.0 / 8.0 * 2.0 / 0.3)
+    assert gain("memory_peak_host", after, before) == pytest.approx(1.0)
+    assert gain("latency_p50", after, before, (1, 8)) == pytest.approx(2.0), "what is paired is by row already"

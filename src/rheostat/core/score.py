@@ -94,12 +94,24 @@ def efficiency_score(metrics: Metrics, baseline: Metrics, rows: tuple[int, int] 
 def gain(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int] = (1, 1)) -> float | None:
     """Return how many times better than the baseline a metric is; None where that cannot be said.
 
+    Two measurements that lie minutes apart tell a slow spell of the machine from a slow configuration no more than one
+    does. Where both have ``speedup``, which is paired with the same reference, latency and throughput are compared as
+    if the machine had been as fast both times.
+
     Args:
         name: The metric. Latencies are compared by row.
         metrics: Of the configuration.
         baseline: Of the default configuration.
         rows: Rows of a request, of the configuration and of the baseline.
     """
+    found = _ratio(name, metrics, baseline, rows)
+    if found is None or not name.startswith(("latency_", "throughput_")):
+        return found
+    paired, apart = (_ratio(each, metrics, baseline, rows) for each in ("speedup", "latency_p50"))
+    return found if paired is None or apart is None else found * paired / apart
+
+
+def _ratio(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int]) -> float | None:
     here, there = _value(metrics, name), _value(baseline, name)
     if here is None or there is None or here <= 0 or there <= 0:
         return None

@@ -16,6 +16,7 @@ from rheostat.core.text import TextData
 from rheostat.core.trial import Trial
 from rheostat.core.workload import Data
 from rheostat.measure.bench.judging import simple_models
+from rheostat.search.catalogue import AS_IT_IS
 from rheostat.search.checks import check_budget, check_measurable
 from rheostat.search.costs import CostModel, measured_speeds, own_knobs, predictor, shape_of, usual_length
 from rheostat.search.database import FILE
@@ -25,6 +26,7 @@ from rheostat.search.evaluator import Evaluator
 from rheostat.search.executors import Job, make_evaluator
 from rheostat.search.facts import facts_of
 from rheostat.search.loop import BUNDLES, Progress, finished_result, search
+from rheostat.search.parts import RECIPE
 from rheostat.search.picture import picture_of
 from rheostat.search.problem import Problem
 from rheostat.search.scenario import Scenario
@@ -188,7 +190,8 @@ def _bundle_of(plain: Mapping[str, Any], folder: Path, trial: Trial) -> Path:
 
 def _hints(scenario: Scenario, data: TextData, problem: Problem, after: Path | None) -> Hints:
     earlier = _front_of(after, problem.space) if after is not None else []
-    first = [*earlier, *guesses(problem.space, problem.goals)]
+    as_it_is = problem.space.default.get(RECIPE) == AS_IT_IS
+    first = [*earlier, *guesses(problem.space, problem.goals, as_it_is=as_it_is)]
     depends = dependencies(problem.space, problem.goals)
     predict = _predictor(scenario, data, problem) if scenario.strategy == "surrogate" else None
     return Hints(guesses=tuple(first), predict=predict, depends=depends)

@@ -61,6 +61,18 @@ def test_guesses_are_distinct_canonical_and_may_run():
     assert len(guesses(tight, everything)) < len(found)
 
 
+def test_what_needs_no_training_comes_first_where_the_model_is_taken_as_it_is():
+    recipes = Axis("recipe", "finetuning", ("none", "uniform"), "none", ordered=False)
+    space = Space((recipes, *SPACE.axes[3:]))
+    wanted = goals("latency_p50", "memory_peak_host")
+    trained, found = guesses(space, wanted), guesses(space, wanted, as_it_is=True)
+    free = [one for one in found if one["recipe"] == "none"]
+    assert found[: len(free)] == free
+    assert (free[0]["tokens"], free[0]["precision"]) == (0.5, "int8")
+    assert [one for one in found if one["recipe"] != "none"] == [one for one in trained if one["recipe"] != "none"]
+    assert len({space.key(one) for one in found}) == len(found) > len(trained)
+
+
 def test_a_space_without_the_axes_has_no_guess_but_the_default():
     assert guesses(Space((Axis("other", "inference", (1, 2), 1),)), goals("latency_p50")) == []
 

@@ -99,11 +99,10 @@ class Rule:
         """Whether it is for a metric."""
         return metric.startswith(self.metrics) or ("quality" in self.metrics and is_quality(metric))
 
-    def configuration(self, space: Space) -> dict[str, Value]:
-        """Return its guess, canonical."""
-        return space.canonical(
-            {axis.name: self.picks[axis.name](axis) for axis in space.axes if axis.name in self.picks}
-        )
+    def configuration(self, space: Space, *, trained: bool = True) -> dict[str, Value]:
+        """Return its guess, canonical; not ``trained``, for the recipe that is the default."""
+        picks = {name: pick for name, pick in self.picks.items() if trained or name not in _HOW_IT_LEARNS}
+        return space.canonical({axis.name: picks[axis.name](axis) for axis in space.axes if axis.name in picks})
 
 
 _ELASTIC: Final = _one_of("mixed", "uniform", "sandwich", "nested")
@@ -144,12 +143,14 @@ RULES: Final = (
 """The table, in the order in which it is tried: rules for limits come before rules for objectives."""
 
 
-def guesses(space: Space, goals: Goals) -> list[dict[str, Value]]:
+def guesses(space: Space, goals: Goals, *, as_it_is: bool = False) -> list[dict[str, Value]]:
     """Return what the table of rules would measure first.
 
     Args:
         space: What may be measured.
         goals: What is wanted.
+        as_it_is: Whether the default is a model that nothing is learnt for: what can be had of it without a training
+            takes seconds, and comes first.
 
     Returns:
         Canonical configurations that may run, distinct, without the default one.
@@ -157,7 +158,9 @@ def guesses(space: Space, goals: Goals) -> list[dict[str, Value]]:
     limited = [limit.metric for limit in goals.limits]
     wanted = [objective.metric for objective in goals.objectives]
     chosen = [rule for metrics in (limited, wanted) for rule in RULES if any(map(rule.serves, metrics))]
-    found = {space.key(one): one for one in (rule.configuration(space) for rule in chosen)}
+    ways = (False, True) if as_it_is else (True,)
+    made = [rule.configuration(space, trained=trained) for trained in ways for rule in chosen]
+    found = {space.key(one): one for one in made}
     found.pop(space.key({}), None)
     return [one for one in found.values() if space.conflict(one) is None]
 
