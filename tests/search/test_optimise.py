@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ import pytest
 
 from rheostat.core.errors import MeasurementError, SettingError, StudyError
 from rheostat.core.goals import Goals, Limit, Objective
+from rheostat.core.measurement import Measurement
 from rheostat.core.result import Result, read_result
 from rheostat.search.database import connect
+from rheostat.search.evaluator import Request
 from rheostat.search.evidence import CONFIRMATION
 from rheostat.search.loop import Progress, search
+from rheostat.search.strategies.strategy import Hints
 from rheostat.search.study import Study
 from tests.search.synthetic import GOALS, SPACE, Synthetic, problem, truth
 
@@ -406,3 +410,22 @@ def test_the_default_gains_nothing_over_itself(tmp_path: Path) -> None:
         assert result.baseline.preference == pytest.approx(1.0)
         assert result.baseline.score is not None
         assert result.baseline.score.lost == pytest.approx(0.0)
+
+
+class SlowAtFirst(Synthetic):
+    """A machine that is eight times slower while the baseline is measured."""
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        if not self.calls:
+            self.now += 7 * self.price(requests[0].configuration)
+        yield from super().evaluate(requests)
+
+
+def test_what_looks_too_dear_after_a_slow_spell_is_tried_when_it_no_longer_does(tmp_path: Path) -> None:
+    guess = SPACE.canonical({"recipe": "uniform", "tokens": 0.5})
+    used = SlowAtFirst(tmp_path / "trained", training_seconds=400.0, trained={("plain", 1.0), ("plain", 0.25)})
+    run(tmp_path, used, hints=Hints(guesses=(guess,)))
+
+    first = next(at for at, call in enumerate(used.calls) if call.configuration == guess)
+    assert first > 1, "it was never postponed: the test shows nothing"
+    assert used.now <= 600.0 + 400.0

@@ -203,11 +203,13 @@ class _Loop:
             return "settled"
         if self._misses >= _MISSES:
             return "budget"
+        end, forecast = self._problem.budget - self._reserve(), self._measurer.forecast
+        rounds.resume(lambda price: forecast.seconds(price) <= end - self._seconds)
         picks = rounds.picks(self._picture)
         if not picks:
-            return "exhausted"
-        end = self._problem.budget - self._reserve()
-        fitting = self._measurer.forecast.fitting([pick.price for pick in picks], end - self._seconds)
+            return "budget" if rounds.waiting else "exhausted"
+        fitting = forecast.fitting([pick.price for pick in picks], end - self._seconds)
+        rounds.postpone([pick for at, pick in enumerate(picks) if at not in fitting])
         if not fitting:
             # Something cheaper may be asked for next.
             self._misses += 1

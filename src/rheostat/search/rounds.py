@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -53,6 +53,7 @@ class Rounds:
         self._problem, self._evaluator, self._strategy, self._study = problem, evaluator, strategy, study
         # What was asked for and waits for its turn: it will not be asked for again.
         self._asked: list[tuple[Mapping[str, Value], str]] = []
+        self._postponed: list[Pick] = []
         self._last: tuple[str, ...] = ()
         self._quiet = 0
 
@@ -66,6 +67,21 @@ class Rounds:
         # Where nothing new is left, what was only looked at takes its place.
         more = promoted[len(half) : width - len(again) - len(new)]
         return self._sharing([*half, *more, *again, *new], picture)
+
+    def postpone(self, picks: Sequence[Pick]) -> None:
+        """Keep for later what there is no time for as things look now: after a slow spell everything looks dear."""
+        self._postponed += [pick for pick in picks if not self._measured(pick.request.configuration)]
+
+    def resume(self, affordable: Callable[[float], bool]) -> None:
+        """Let what was postponed, and whose price is affordable, be the next that is new."""
+        ready = [pick for pick in self._postponed if affordable(pick.price)]
+        self._postponed = [pick for pick in self._postponed if not affordable(pick.price)]
+        self._asked[:0] = [(pick.request.configuration, pick.strategy) for pick in ready]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something was postponed."""
+        return bool(self._postponed)
 
     def settled(self, picture: Picture) -> bool:
         """Whether the front has not changed for so many rounds that nothing is left to gain. Call it once a round."""
