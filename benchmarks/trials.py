@@ -146,9 +146,7 @@ def _learn(
     """Train until the counted time is up; return the number of steps."""
     model: Any = handle.model.train()
     weights, cost = list(model.parameters()), cost_of(model)
-    optimiser = torch.optim.AdamW(
-        weights, lr=trial.learning_rate, weight_decay=trial.weight_decay, fused=True
-    )
+    optimiser = torch.optim.AdamW(weights, lr=trial.learning_rate, weight_decay=trial.weight_decay, fused=True)
     budget, used, step = 60 * trial.minutes, 0.0, 0
     while used < budget:
         batch = {name: tensor.to(model.device) for name, tensor in next(batches).items()}
