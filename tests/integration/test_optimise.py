@@ -68,3 +68,25 @@ def test_a_bundle_is_optimised(tmp_path: Path, scenario: Scenario) -> None:
 def study_trials(folder: Path) -> list:
     with Study(folder) as study:
         return study.trials()
+
+
+@pytest.mark.slow
+def test_a_classifier_that_was_tuned_elsewhere_is_optimised_without_a_training(
+    tmp_path: Path, scenario: Scenario
+) -> None:
+    # Its own classifier and tokenizer, and nothing of ours beside them.
+    for name in ("bundle.json", "README.md"):
+        (tmp_path / "bundle" / name).unlink()
+    asked = scenario.to_json()
+    space = {**asked["space"], "recipe": ["none"], "batch": [4]}
+    result = optimise(Scenario.from_json({**asked, "space": space}), tmp_path / "study")
+
+    assert result.status == "ok"
+    assert result.baseline is not None
+    assert result.recommended is not None
+    with Study(tmp_path / "study") as study:
+        assert {trial.configuration["tokens"] for trial in study.trials()} == {1.0, 0.5}
+        assert {trial.configuration["recipe"] for trial in study.trials()} == {"none"}
+    bundle = load(result.recommended.bundle or "")
+    assert bundle.label_names == ("a", "b")
+    assert bundle.predict(["w0 w1 w0"])[0].label in ("a", "b")
