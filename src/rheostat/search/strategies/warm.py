@@ -56,8 +56,17 @@ def dependencies(space: Space, goals: Goals) -> dict[int, frozenset[str]]:
 
 def _middle(axis: Axis) -> Value:
     """Return the value half-way between the default and the farthest, nearer to the default."""
+    return _on_the_way(axis, 2.01)
+
+
+def _quarter(axis: Axis) -> Value:
+    """Return the value at a quarter of the way from the default to the farthest."""
+    return _on_the_way(axis, 4.01)
+
+
+def _on_the_way(axis: Axis, part: float) -> Value:
     here, there = axis.values.index(axis.default), axis.values.index(extreme(axis))
-    return axis.values[here + round((there - here) / 2.01)]
+    return axis.values[here + round((there - here) / part)]
 
 
 def _number(value: Value) -> float:
@@ -143,6 +152,13 @@ RULES: Final = (
 """The table, in the order in which it is tried: rules for limits come before rules for objectives."""
 
 
+_GENTLE: Final = Rule(
+    "latency-bound, and not trained for it: a quarter of what the dials can take off, int8",
+    RULES[0].metrics,
+    {"tokens": _quarter, "precision": _INT8, "threads": _largest},
+)
+
+
 def guesses(space: Space, goals: Goals, *, as_it_is: bool = False) -> list[dict[str, Value]]:
     """Return what the table of rules would measure first.
 
@@ -160,6 +176,8 @@ def guesses(space: Space, goals: Goals, *, as_it_is: bool = False) -> list[dict[
     chosen = [rule for metrics in (limited, wanted) for rule in RULES if any(map(rule.serves, metrics))]
     ways = (False, True) if as_it_is else (True,)
     made = [rule.configuration(space, trained=trained) for trained in ways for rule in chosen]
+    if as_it_is and RULES[0] in chosen:
+        made.insert(0, _GENTLE.configuration(space))
     found = {space.key(one): one for one in made}
     found.pop(space.key({}), None)
     return [one for one in found.values() if space.conflict(one) is None]
