@@ -105,7 +105,7 @@ def train(options: argparse.Namespace) -> None:
     done = _done(path)
     for kind in options.kinds:
         tried = [case for case in _rates(options) if case.kind == kind]
-        best = max(tried, key=lambda case: done[case]["accuracy"])
+        best = max(tried, key=lambda case: done[_named(case)]["accuracy"])
         for seed in options.seeds:
             _once(replace(best, seconds=options.seconds, seed=seed, judged="test"), path)
     table(options)
@@ -150,8 +150,13 @@ def _done(path: Path) -> dict[Case, dict[str, Any]]:
     return found
 
 
+def _named(case: Case) -> Case:
+    """Return a case as it stands on file: where the data lay does not matter."""
+    return replace(case, data=Path(case.data).name)
+
+
 def _once(case: Case, path: Path) -> None:
-    if case in _done(path):
+    if _named(case) in _done(path):
         return
     print(f"{case.kind} at {case.rate:g}, seed {case.seed}, {case.seconds:g} s, on {case.judged}", file=sys.stderr)
     command = [sys.executable, "-m", "benchmarks.adapters", "one", json.dumps(asdict(case))]
@@ -161,7 +166,7 @@ def _once(case: Case, path: Path) -> None:
         last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
         raise MeasurementError(f"A fine-tuning of {case.kind} ends well.", given=last)
     path.parent.mkdir(parents=True, exist_ok=True)
-    entry = {"case": asdict(case), "result": json.loads(done.stdout.splitlines()[-1]), "commit": commit(),
+    entry = {"case": asdict(_named(case)), "result": json.loads(done.stdout.splitlines()[-1]), "commit": commit(),
              "machine": machine()}  # fmt: skip
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
