@@ -278,7 +278,7 @@ def table(options: argparse.Namespace) -> None:
         if found:
             print("| " + " | ".join(_cells(kind, found)) + " |")
     first = next(iter(runs))
-    data = load_data(first.data, "classification", seed=0, limit=first.limit)
+    data = load_data(options.data, "classification", seed=0, limit=first.limit)
     for name, values in baselines(data).items():
         print(f"\n{name}: {values['accuracy']:.2%}")
 
