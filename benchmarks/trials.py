@@ -116,7 +116,7 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
     collator = Collator(loaded.tokenizer)
     split = {name: make_examples(loaded.tokenizer, part, "classification", trial.max_length)
              for name, part in data.splits.items()}  # fmt: skip
-    handle = attach(model, TokenPruning(**trial.technique), *(["depth"] if trial.depths else []))
+    handle = attach(model, TokenPruning(**trial.technique), "depth")
     loss = ClassificationLoss()
     learner = Learner(recipe_from_json(trial.recipe), loss, handle)
     began = time.perf_counter()
@@ -127,7 +127,7 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
     model.eval()
     judged = {}
     for depth in (learner.blocks, *trial.depths):
-        with handle.at(**({"depth": depth} if trial.depths else {})):
+        with handle.at(depth=depth):
             judged[str(depth)] = _judged(model, handle, split["validation"], loss, collator)
     return {"trial": asdict(trial), "steps": steps, "epochs": steps * trial.batch_size / len(rows), "seconds": took,
             "judged": judged, "commit": commit(), "machine": machine(options["device"])}  # fmt: skip
