@@ -36,6 +36,7 @@ from rheostat.measure.model_cost import cost_of
 from rheostat.measure.probes import machine
 from rheostat.models.sources import load_model
 from rheostat.techniques import Handle, TokenPruning, attach
+from rheostat.train.adapters import Trainable, prepare
 from rheostat.train.data import load_data
 from rheostat.train.dropout import set_dropout
 from rheostat.train.examples import Collator, Examples, ShuffledRows, make_examples
@@ -66,6 +67,7 @@ class Trial:
         dropout: Of the model's own layers.
         max_length: Tokens of a text.
         technique: Settings of `TokenPruning`.
+        trained: Settings of `Trainable`; empty for all weights.
         depths: Where it is judged beside all blocks, for a recipe that trains depths.
         fold: Decides what is judged, the order of the rows, new weights and what the recipe draws.
     """
@@ -80,6 +82,7 @@ class Trial:
     dropout: float = 0.0
     max_length: int = 384
     technique: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Any] = field(default_factory=dict)
     depths: tuple[int, ...] = ()
     fold: int = 0
 
@@ -119,6 +122,7 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
     handle = attach(model, TokenPruning(**trial.technique), "depth")
     loss = ClassificationLoss()
     learner = Learner(recipe_from_json(trial.recipe), loss, handle)
+    prepare(model, Trainable(**{"kind": "full", **trial.trained}), "classification", seed=trial.fold)
     began = time.perf_counter()
     rows = ShuffledRows(split["train"].rows, trial.batch_size, trial.fold)
     clock = Clock(options["second_per_mac"], options["seconds_per_step"])
@@ -145,7 +149,7 @@ def _learn(
 ) -> int:
     """Train until the counted time is up; return the number of steps."""
     model: Any = handle.model.train()
-    weights, cost = list(model.parameters()), cost_of(model)
+    weights, cost = [each for each in model.parameters() if each.requires_grad], cost_of(model)
     optimiser = torch.optim.AdamW(weights, lr=trial.learning_rate, weight_decay=trial.weight_decay, fused=True)
     budget, used, step = 60 * trial.minutes, 0.0, 0
     while used < budget:
@@ -158,7 +162,8 @@ def _learn(
         macs = 0
         for one, part in learner.step(trial.fold, step, planned):
             (learner.learn(model, batch, one) * part).backward()
-            plan = Plan(rate=one.settings.get("tokens", 1.0), decay=float(trial.technique.get("decay", 1.0)))
+            rate, decay = one.settings.get("tokens", 1.0), float(trial.technique.get("decay", 1.0))
+            plan = Plan(rate=rate, depth=max(one.depths, default=None), decay=decay)
             macs += size * planned_row(cost, width, plan).total
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()

@@ -110,17 +110,18 @@ def last_words(data: Path) -> list[tuple[str, str]]:
 
 def judge(options: argparse.Namespace) -> None:
     """Judge verdicts on reviews, with the adapter and without."""
-    chosen = _windows(options, "train", HELD_OUT)
-    asked = _windows(options, "test", options.reviews)
+    tokenizer = load_model(options.model, "causal-lm").tokenizer
+    chosen = review_windows(options.data, tokenizer, "train", slice(HELD_OUT))
+    asked = review_windows(options.data, tokenizer, "test", slice(options.reviews))
     for name in options.models:
         loaded = load_model(_sources(options)[name], "causal-lm")
         handle = attach(loaded.model, TokenPruning(scorer="mean"))
-        words = [loaded.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in VERDICTS]
+        words = verdict_tokens(loaded.tokenizer)
         content: dict[str, Any] = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options)}
         content["rows"] = []
         for keep in options.keeps:
-            threshold = _threshold(_scores(handle, chosen, keep, words))
-            right = [(score > threshold) == label for score, label in _scores(handle, asked, keep, words)]
+            threshold = best_threshold(verdict_scores(handle, chosen, keep, words))
+            right = [(score > threshold) == label for score, label in verdict_scores(handle, asked, keep, words)]
             row = {
                 "model": name,
                 "keep": keep,
@@ -136,8 +137,9 @@ def judge(options: argparse.Namespace) -> None:
 
 def speed(options: argparse.Namespace) -> None:
     """Measure time to first token at each keep rate, in turn with neutral."""
-    windows = [window for window, _ in _windows(options, "test", options.pairs)]
-    handle = attach(load_model(options.model, "causal-lm").model, TokenPruning(scorer="mean"))
+    loaded = load_model(options.model, "causal-lm")
+    windows = [window for window, _ in review_windows(options.data, loaded.tokenizer, "test", slice(options.pairs))]
+    handle = attach(loaded.model, TokenPruning(scorer="mean"))
     rows = [{"keep": keep, "speedup": _speedup(handle, windows, keep)} for keep in options.keeps if keep < 1.0]
     content = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options), "rows": rows}
     write_atomically(_file(options, "speed"), json.dumps(content, indent=1) + "\n")
@@ -173,10 +175,9 @@ def _sources(options: argparse.Namespace) -> dict[str, str]:
     return {"untuned": options.model, "tuned": str(options.bundle)}
 
 
-def _windows(options: argparse.Namespace, split: str, count: int) -> list[tuple[Window, bool]]:
+def review_windows(data: Path, tokenizer: Any, split: str, rows: slice) -> list[tuple[Window, bool]]:
     """Return reviews that end with the question, cut as in training, each with whether it is positive."""
-    tokenizer = load_model(options.model, "causal-lm").tokenizer
-    frame = _reviews(options.data, split).iloc[:count]
+    frame = _reviews(data, split).iloc[rows]
     found = []
     for text, label in zip(frame["text"], frame["label"], strict=True):
         ids = tokenizer(f"{text}{QUESTION}", verbose=False)["input_ids"]
@@ -185,7 +186,12 @@ def _windows(options: argparse.Namespace, split: str, count: int) -> list[tuple[
     return found
 
 
-def _scores(
+def verdict_tokens(tokenizer: Any) -> list[int]:
+    """Return the ids of the two verdicts."""
+    return [tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in VERDICTS]
+
+
+def verdict_scores(
     handle: Handle, windows: list[tuple[Window, bool]], keep: float, words: Sequence[int]
 ) -> list[tuple[float, bool]]:
     """Return by how much each review is rather positive than negative, beside whether it is."""
@@ -195,7 +201,7 @@ def _scores(
     return [(float(one[positive] - one[negative]), label) for one, (_, label) in zip(logits, windows, strict=True)]
 
 
-def _threshold(scores: list[tuple[float, bool]]) -> float:
+def best_threshold(scores: list[tuple[float, bool]]) -> float:
     """Return the threshold that is right most often: halfway between two scores."""
     ordered = sorted(scores)
     cuts = [ordered[0][0] - 1.0, *((a[0] + b[0]) / 2 for a, b in pairwise(ordered))]

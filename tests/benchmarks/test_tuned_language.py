@@ -16,7 +16,7 @@ from tests.saved import WORDS, save_tiny
     [([(0.1, False), (0.2, False), (0.9, True)], 3), ([(1.0, True), (2.0, True)], 2), ([(1.0, True), (2.0, False)], 1)],
 )
 def test_the_threshold_is_right_as_often_as_can_be(scores: list[tuple[float, bool]], right: int) -> None:
-    cut = tuned_language._threshold(scores)
+    cut = tuned_language.best_threshold(scores)
     assert sum((score > cut) == label for score, label in scores) == right
 
 

@@ -21,6 +21,7 @@ from rheostat.core.errors import MeasurementError, SettingError, StudyError
 from rheostat.core.goals import Goals, Limit, Objective
 from rheostat.core.measurement import Measurement
 from rheostat.core.result import Result, read_result
+from rheostat.core.space import Space
 from rheostat.search.database import connect
 from rheostat.search.evaluator import Request
 from rheostat.search.evidence import CONFIRMATION
@@ -429,3 +430,21 @@ def test_what_looks_too_dear_after_a_slow_spell_is_tried_when_it_no_longer_does(
     first = next(at for at, call in enumerate(used.calls) if call.configuration == guess)
     assert first > 1, "it was never postponed: the test shows nothing"
     assert used.now <= 600.0 + 400.0
+
+
+def test_the_dials_of_what_is_recommended_have_been_turned_a_step_further(tmp_path: Path) -> None:
+    fine = tuple(at / 20 for at in range(1, 21))
+    axes = tuple(replace(axis, values=fine) if axis.name == "tokens" else axis for axis in SPACE.axes)
+    space, by_random = Space(axes), 0
+    for seed in range(4):
+        used = Synthetic(tmp_path / f"trained {seed}", noise=0.0, space=space)
+        result, _ = run(tmp_path / str(seed), used, space=space, seed=seed, bundles=False)
+        assert result.recommended is not None
+        best = result.recommended.configuration
+        tried = {space.key(call.configuration) for call in used.calls if call.fidelity == 1.0}
+        for name in ("tokens", "depth"):
+            values = space.axis(name).values
+            at = values.index(best[name])
+            assert at == 0 or space.key({**best, name: values[at - 1]}) in tried, f"{best}, {name}"
+        by_random += result.recommended.strategy == "random"
+    assert by_random < 4, "a step was never an improvement: the test shows nothing"

@@ -14,10 +14,13 @@ from rheostat.search.schedule import doubts, promotions, start_fidelity
 from rheostat.search.strategies.strategy import Strategy
 from rheostat.search.study import Study
 
-__all__ = ["COMPANION", "Pick", "Rounds"]
+__all__ = ["COMPANION", "NEIGHBOUR", "Pick", "Rounds"]
 
 COMPANION: Final = "companion"
 """The strategy of trials that try known settings of the dials on a new training."""
+
+NEIGHBOUR: Final = "neighbour"
+"""The strategy of trials that turn a dial of what leads by one step."""
 
 _TRAININGS_WAITING = 4
 
@@ -62,11 +65,14 @@ class Rounds:
         width = self._problem.width
         again = self._repeats(picture)[: max(1, width // 6)]
         promoted = self._of_few_trainings(self._promotions(picture), picture)
+        near = self._neighbours(picture)[: max(1, width // 4)]
         half = promoted[: width // 2]
-        new = self._new(picture, width - len(again) - len(half))
+        turned = [pick.request.configuration for pick in near]
+        asked = self._new(picture, max(width - len(again) - len(near) - len(half), 1))
+        new = [pick for pick in asked if pick.request.configuration not in turned]
         # Where nothing new is left, what was only looked at takes its place.
-        more = promoted[len(half) : width - len(again) - len(new)]
-        return self._sharing([*half, *more, *again, *new], picture)
+        more = promoted[len(half) : width - len(again) - len(near) - len(new)]
+        return self._sharing([*near, *half, *more, *again, *new], picture)
 
     def postpone(self, picks: Sequence[Pick]) -> None:
         """Keep for later what there is no time for as things look now: after a slow spell everything looks dear."""
@@ -173,6 +179,23 @@ class Rounds:
             if key != own and space.conflict(one) is None and not self._measured(one):
                 found[key] = one
         return list(found.values())[: self._problem.companions]
+
+    def _neighbours(self, picture: Picture) -> list[Pick]:
+        """Return what leads with one dial a step further from neutral: that takes no training."""
+        space = self._problem.space
+        found = []
+        for best in picture.front[:1]:
+            for axis in space.axes:
+                if axis.stage != "inference" or not axis.ordered or axis.name not in best.configuration:
+                    continue
+                at, neutral = axis.values.index(best.configuration[axis.name]), axis.values.index(axis.default)
+                further = at - 1 if at < neutral or neutral == len(axis.values) - 1 else at + 1
+                if not 0 <= further < len(axis.values):
+                    continue
+                one = space.canonical({**best.configuration, axis.name: axis.values[further]})
+                if space.conflict(one) is None and not self._measured(one):
+                    found.append(self._pick(one, 1.0, NEIGHBOUR))
+        return found
 
     def _first(self, configuration: Mapping[str, Value], strategy: str) -> Pick:
         low = self._problem.low

@@ -87,6 +87,17 @@ def test_mixed_trains_the_full_model_in_a_share_of_the_steps() -> None:
     assert abs(sum(full) / 2000 - 0.25) < 0.03
 
 
+def test_mixed_answers_at_its_depths_in_every_step() -> None:
+    recipe = Mixed(full=0.5, depths=[4, 6])  # type: ignore[arg-type]
+    steps = [recipe.passes(Moment(0, step, 50, 6)) for step in range(50)]
+    assert {one.depths for (one,) in steps} == {(4, 6)}
+    assert {len(one.settings) for (one,) in steps} == {0, 1}
+    assert recipe.trains == ("tokens", "depth")
+    assert Mixed().trains == ("tokens",)
+    assert recipe.told().endswith("; every step trained the depths 4 and 6.")
+    assert recipe_from_json(recipe.to_json()) == recipe
+
+
 def test_a_sandwich_has_the_full_model_the_smallest_and_those_between() -> None:
     full, smallest, *between = Sandwich(0.1, 0.8, between=3, distil=0.7).passes(Moment(0, 0, 10, 6))
     assert (full.settings, full.remember, full.distil) == ({}, True, 0.0)
@@ -115,6 +126,7 @@ def test_nested_answers_at_its_depths() -> None:
         ("uniform", {"keep_low": 0.9, "keep_high": 0.5}, "from keep_low up to keep_high"),
         ("sandwich", {"distil": 1.1}, "distil is a number at least 0 and at most 1"),
         ("sandwich", {"between": -1}, "between is a whole number from 0"),
+        ("mixed", {"depths": [6, 4]}, "ascending whole numbers from 1"),
         ("nested", {"depths": [0, 2]}, "ascending whole numbers from 1"),
         ("nested", {"depths": [4, 2]}, "ascending whole numbers"),
         ("nested", {"depths": [2, 2]}, "each once"),
@@ -129,6 +141,7 @@ def test_nonsense_is_refused(name: str, settings: dict, text: str) -> None:
 @pytest.mark.parametrize(
     ("recipe", "text"),
     [
+        (Mixed(depths=(4, 7)), "between 1 and the model's 6 blocks"),
         (Nested((2, 7)), "between 1 and the model's 6 blocks"),
         (Nested((1, 2, 3, 4, 5, 6, 7)), "Leave out those above 6"),
         (Nested((2, 6), sampled=3), "No more depths are drawn"),

@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from rheostat.train.recipes.recipe import Moment, Pass, Recipe, checked_number, checked_rates
+from rheostat.train.recipes.recipe import (
+    Moment,
+    Pass,
+    Recipe,
+    checked_depths,
+    checked_number,
+    checked_rates,
+    fit_depths,
+)
 
 __all__ = ["Mixed"]
 
@@ -26,35 +34,54 @@ class Mixed(Recipe):
         keep_high: Upper end, in (0, 1].
         full: Share of the steps that train the full model, in [0, 1].
         warm: Share of the run, at its beginning, in which every step trains the full model, in [0, 1].
+        depths: Depths at which every step answers through the shared norm and head, as in `Nested`, ascending; empty
+            for the full model only.
     """
 
     name: ClassVar[str] = "mixed"
     summary: ClassVar[str] = "one random keep rate a step, low ones as often as high ones"
-    trains: ClassVar[tuple[str, ...]] = ("tokens",)
 
     keep_low: float = 0.1
     keep_high: float = 1.0
     full: float = 0.1
     warm: float = 0.0
+    depths: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse unfit settings."""
+        """Refuse unfit settings, and turn a list into a tuple."""
+        object.__setattr__(self, "depths", tuple(self.depths))
+        checked_depths(self.depths)
         checked_rates(self.keep_low, self.keep_high)
         checked_number("full", self.full)
         checked_number("warm", self.warm)
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """The dials whose lower settings it trains."""
+        return ("tokens", "depth") if self.depths else ("tokens",)
+
+    def check(self, blocks: int) -> None:
+        """Refuse depths that the model does not have.
+
+        Raises:
+            SettingError: If one is beyond its blocks.
+        """
+        fit_depths(self.depths, blocks)
 
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
         """Return one pass."""
         drawn = moment.random("mixed")
         if moment.done < self.warm or drawn.random() < self.full:
-            return (Pass(),)
-        return (Pass({"tokens": math.exp(drawn.uniform(math.log(self.keep_low), math.log(self.keep_high)))}),)
+            return (Pass(depths=self.depths),)
+        rate = math.exp(drawn.uniform(math.log(self.keep_low), math.log(self.keep_high)))
+        return (Pass({"tokens": rate}, depths=self.depths),)
 
     def told(self) -> str:
         """Return what it does."""
         full = f"; {self.full:.0%} of the steps trained the full model" if self.full else ""
         warm = f"; the first {self.warm:.0%} of the run trained the full model alone" if self.warm else ""
+        depths = f"; every step trained the depths {' and '.join(map(str, self.depths))}" if self.depths else ""
         return (
             f"At every optimisation step the keep rate was drawn log-uniformly from "
-            f"[{self.keep_low:g}, {self.keep_high:g}]{full}{warm}."
+            f"[{self.keep_low:g}, {self.keep_high:g}]{full}{warm}{depths}."
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from rheostat.core.errors import SettingError
-from rheostat.train.recipes.recipe import Moment, Pass, Recipe, checked_rates
+from rheostat.train.recipes.recipe import Moment, Pass, Recipe, checked_depths, checked_rates, fit_depths
 from rheostat.train.recipes.uniform import keep_rate
 
 __all__ = ["Nested"]
@@ -29,7 +29,6 @@ class Nested(Recipe):
 
     name: ClassVar[str] = "nested"
     summary: ClassVar[str] = "the first n blocks with the shared norm and head, for several n in every step"
-    trains: ClassVar[tuple[str, ...]] = ("depth",)
 
     depths: tuple[int, ...] = ()
     sampled: int | None = None
@@ -40,17 +39,16 @@ class Nested(Recipe):
         """Refuse unfit settings, and turn a list into a tuple."""
         object.__setattr__(self, "depths", tuple(self.depths))
         checked_rates(self.keep_low, self.keep_high)
-        whole = all(isinstance(depth, int) and not isinstance(depth, bool) for depth in self.depths)
-        if not whole or list(self.depths) != sorted(set(self.depths)) or min(self.depths, default=1) < 1:
-            raise SettingError(
-                "The depths are ascending whole numbers from 1, each once.",
-                given=list(self.depths),
-                mend="Depth 1 is the first block, and the last depth all blocks.",
-            )
+        checked_depths(self.depths)
         if self.sampled is not None and (
             isinstance(self.sampled, bool) or not isinstance(self.sampled, int) or self.sampled < 1
         ):
             raise SettingError("sampled is a whole number from 1, or left out.", given=repr(self.sampled))
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """The dials whose lower settings it trains."""
+        return ("depth",) if self.keep_low == 1.0 else ("tokens", "depth")
 
     def check(self, blocks: int) -> None:
         """Refuse depths that the model does not have.
@@ -59,12 +57,7 @@ class Nested(Recipe):
             SettingError: If there are more depths than blocks, or more are to be drawn than there are.
         """
         depths = self._depths(blocks)
-        if depths[-1] > blocks or len(depths) > blocks:
-            raise SettingError(
-                f"The depths lie between 1 and the model's {blocks} blocks.",
-                given=list(depths),
-                mend=f"Leave out those above {blocks}, or leave all out for a choice that fits.",
-            )
+        fit_depths(depths, blocks)
         if self.sampled is not None and self.sampled > len(depths):
             raise SettingError(
                 "No more depths are drawn for a step than there are.",

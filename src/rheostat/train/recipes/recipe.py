@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from rheostat.core.errors import SettingError
 
-__all__ = ["Moment", "Pass", "Recipe", "checked_number", "checked_rates"]
+__all__ = ["Moment", "Pass", "Recipe", "checked_depths", "checked_number", "checked_rates", "fit_depths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,15 @@ class Recipe(ABC):
     Attributes:
         name: What users call it.
         summary: One line for tables.
-        trains: The dials whose lower settings it trains.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    trains: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """The dials whose lower settings it trains."""
+        return ()
 
     @abstractmethod
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
@@ -104,6 +107,35 @@ def checked_rates(low: float, high: float) -> None:
             "The keep rates reach from keep_low up to keep_high.",
             given=f"keep_low={low} and keep_high={high}",
             mend="Swap them, or set both.",
+        )
+
+
+def checked_depths(depths: Sequence[int]) -> None:
+    """Refuse what is not a list of ascending depths.
+
+    Raises:
+        SettingError: If it is not.
+    """
+    whole = all(isinstance(depth, int) and not isinstance(depth, bool) for depth in depths)
+    if not whole or list(depths) != sorted(set(depths)) or min(depths, default=1) < 1:
+        raise SettingError(
+            "The depths are ascending whole numbers from 1, each once.",
+            given=list(depths),
+            mend="Depth 1 is the first block, and the last depth all blocks.",
+        )
+
+
+def fit_depths(depths: Sequence[int], blocks: int) -> None:
+    """Refuse depths that a model does not have.
+
+    Raises:
+        SettingError: If one is beyond its blocks.
+    """
+    if depths and depths[-1] > blocks:
+        raise SettingError(
+            f"The depths lie between 1 and the model's {blocks} blocks.",
+            given=list(depths),
+            mend=f"Leave out those above {blocks}.",
         )
 
 

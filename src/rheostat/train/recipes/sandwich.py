@@ -29,7 +29,6 @@ class Sandwich(Recipe):
 
     name: ClassVar[str] = "sandwich"
     summary: ClassVar[str] = "the full model, the smallest and random ones between, distilled in place"
-    trains: ClassVar[tuple[str, ...]] = ("tokens",)
 
     keep_low: float = 0.02
     keep_high: float = 1.0
@@ -42,6 +41,11 @@ class Sandwich(Recipe):
         checked_number("distil", self.distil)
         if isinstance(self.between, bool) or not isinstance(self.between, int) or self.between < 0:
             raise SettingError("between is a whole number from 0.", given=repr(self.between))
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """The dials whose lower settings it trains."""
+        return ("tokens",)
 
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
         """Return the full pass, the smallest, and the random ones."""

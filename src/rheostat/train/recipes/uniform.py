@@ -37,7 +37,6 @@ class Uniform(Recipe):
 
     name: ClassVar[str] = "uniform"
     summary: ClassVar[str] = "one random keep rate a step"
-    trains: ClassVar[tuple[str, ...]] = ("tokens",)
 
     keep_low: float = 0.02
     keep_high: float = 1.0
@@ -45,6 +44,11 @@ class Uniform(Recipe):
     def __post_init__(self) -> None:
         """Refuse unfit rates."""
         checked_rates(self.keep_low, self.keep_high)
+
+    @property
+    def trains(self) -> tuple[str, ...]:
+        """The dials whose lower settings it trains."""
+        return ("tokens",)
 
     def passes(self, moment: Moment) -> tuple[Pass, ...]:
         """Return one pass."""
