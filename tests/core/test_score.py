@@ -102,3 +102,15 @@ def test_a_slow_spell_while_the_baseline_was_measured_is_no_gain() -> None:
     assert gain("latency_p95", after, before) == pytest.approx(2.0 / 8.0 * 2.0 / 0.3)
     assert gain("memory_peak_host", after, before) == pytest.approx(1.0)
     assert gain("latency_p50", after, before, (1, 8)) == pytest.approx(2.0), "what is paired is by row already"
+
+
+def test_noise_of_the_baselines_own_pair_is_no_gain() -> None:
+    before, after = metrics(latency_p50=0.4), metrics(latency_p50=0.1)
+    after["speedup"] = Metric(3.6, "1", 3.2, 3.9)
+    # Against itself the baseline is as fast as itself, whatever four noisy rounds say.
+    before["speedup"] = Metric(0.77, "1", 0.41, 1.16)
+    assert gain("latency_p50", after, before) == pytest.approx(3.6)
+    assert gain("latency_p50", before, before) == 1.0
+    # What is surely off is off for all: how long the reference takes was found wrong, once.
+    before["speedup"] = Metric(0.8, "1", 0.79, 0.82)
+    assert gain("latency_p50", after, before) == pytest.approx(4.5)

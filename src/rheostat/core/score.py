@@ -96,7 +96,8 @@ def gain(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int] =
 
     Two measurements that lie minutes apart tell a slow spell of the machine from a slow configuration no more than one
     does. Where both have ``speedup``, which is paired with the same reference, latency and throughput are compared as
-    if the machine had been as fast both times.
+    if the machine had been as fast both times. The reference is the baseline's own setting: only where the interval of
+    the baseline's ``speedup`` leaves out 1 is it divided by, as the error of the reference that all share.
 
     Args:
         name: The metric. Latencies are compared by row.
@@ -105,10 +106,18 @@ def gain(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int] =
         rows: Rows of a request, of the configuration and of the baseline.
     """
     found = _ratio(name, metrics, baseline, rows)
-    if found is None or not name.startswith(("latency_", "throughput_")):
+    if found is None or metrics == baseline or not name.startswith(("latency_", "throughput_")):
         return found
-    paired, apart = (_ratio(each, metrics, baseline, rows) for each in ("speedup", "latency_p50"))
+    paired, apart = _paired(metrics, baseline), _ratio("latency_p50", metrics, baseline, rows)
     return found if paired is None or apart is None else found * paired / apart
+
+
+def _paired(metrics: Metrics, baseline: Metrics) -> float | None:
+    here, there = _value(metrics, "speedup"), _value(baseline, "speedup")
+    if not here or not there:
+        return None
+    low, high = baseline["speedup"].low, baseline["speedup"].high
+    return here if low is not None and high is not None and low <= 1.0 <= high else here / there
 
 
 def _ratio(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int]) -> float | None:
