@@ -25,8 +25,8 @@ def test_what_is_on_file_is_not_judged_again(tmp_path: Path, monkeypatch: pytest
     tuned_score.main(["judge", *given, "--models", "untuned", "--precisions", "fp32", "--keeps", "1"])
     tuned_score.main(["judge", *given, "--precisions", "fp32", "--keeps", "1", "0.6"])
     rows = json.loads((tmp_path / "tuned-score.json").read_text())["rows"]
-    settings = [(row["model"], row["precision"], row["keep"]) for row in rows]
-    assert settings == [("untuned", "fp32", 1.0), ("untuned", "fp32", 0.6), ("tuned", "fp32", 1.0), ("tuned", "fp32", 0.6)]
+    settings = [(row["model"], row["keep"]) for row in rows]
+    assert settings == [("untuned", 1.0), ("untuned", 0.6), ("tuned", 1.0), ("tuned", 0.6)]
     # Ten reviews are left of those that neither the thresholds nor tuning have; the weights are the same twice.
     assert [len(row["right"]) for row in rows] == [10] * 4
     assert rows[0]["right"] == rows[2]["right"]
