@@ -3,7 +3,7 @@
 What does a language model gain that `benchmarks.tuned_language` tuned for the dial, as AE-LLM counts it: latency, peak
 memory and energy over the default configuration, at most 1.2 points of quality lost? `judge` asks for the verdict on
 train reviews that tuning did not see, untuned and tuned, at each precision and keep rate; the threshold between the two
-words is chosen on 200 others in the same setting. `cost` measures prompts that are as long as those reviews are on
+words is fitted to 200 others in the same setting. `cost` measures prompts that are as long as those reviews are on
 average, each setting in turn with the plain model; it wants a machine that does nothing else. `table` puts them
 together, over two defaults: the model as it comes, and the tuned one at neutral. No test split is looked at. What is on
 file is not judged again.
@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import GEMMA, RESULTS, commit
-from benchmarks.tuned_language import HELD_OUT, REVIEWS, best_threshold, review_windows, verdict_scores, verdict_tokens
+from benchmarks.tuned_language import HELD_OUT, REVIEWS, review_windows, verdict_scores, verdict_tokens
 from rheostat.core.files import write_atomically
 from rheostat.core.measurement import read_measurements
 from rheostat.core.metrics import Metric
@@ -35,31 +35,44 @@ from rheostat.train.data import load_data
 
 TOKENS = 246
 """Mean length of the prompts of 500 train reviews, cut at 384."""
+_STEM = "tuned-score"
 
 
 def judge(options: argparse.Namespace) -> None:
     """Judge every setting that is not on file."""
-    rows = _judged(options)
     for name in options.models:
-        source = options.model if name == "untuned" else str(options.bundle)
         for precision in options.precisions:
-            left = [keep for keep in options.keeps if not any(_is(row, name, precision, keep) for row in rows)]
+            file = options.results / f"{_STEM}-{name}-{precision}.json"
+            rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+            left = [keep for keep in options.keeps if all(row["keep"] != keep for row in rows)]
             if not left:
                 continue
-            loaded = load_model(source, "causal-lm")
+            loaded = load_model(options.model if name == "untuned" else str(options.bundle), "causal-lm")
             # Tuning saw the reviews between the two.
-            chosen = review_windows(options.data, loaded.tokenizer, "train", slice(HELD_OUT))
             start = HELD_OUT + REVIEWS
-            asked = review_windows(options.data, loaded.tokenizer, "train", slice(start, start + options.reviews))
+            parts = [
+                review_windows(options.data, loaded.tokenizer, "train", rows_of)
+                for rows_of in (slice(HELD_OUT), slice(start, start + options.reviews))
+            ]
             words = verdict_tokens(loaded.tokenizer)
             handle = configure(loaded.model, {"precision": precision, "tokens": 1.0, "scorer": "mean"})
             for keep in left:
-                threshold = best_threshold(verdict_scores(handle, chosen, keep, words))
-                right = [(score > threshold) == label for score, label in verdict_scores(handle, asked, keep, words)]
+                chosen, asked = (verdict_scores(handle, part, keep, words) for part in parts)
+                threshold = boundary(chosen)
+                right = [(score > threshold) == label for score, label in asked]
                 rows.append({"model": name, "precision": precision, "keep": keep, "accuracy": sum(right) / len(right),
-                             "right": "".join(str(int(one)) for one in right)})  # fmt: skip
-                _write(options, rows)
-                print({**rows[-1], "right": len(right)}, file=sys.stderr)
+                             "threshold": threshold, "chosen": chosen, "asked": asked})  # fmt: skip
+                content = {"machine": machine("cpu"), "commit": commit(), "rows": rows}
+                write_atomically(file, json.dumps(content) + "\n")
+                print(name, precision, keep, f"{rows[-1]['accuracy']:.1%} of {len(right)}", file=sys.stderr)
+
+
+def boundary(scores: Sequence[tuple[float, bool]]) -> float:
+    """Return where logistic regression puts the threshold: it moves less from sample to sample than the best cut."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=1e6).fit([[score] for score, _ in scores], [label for _, label in scores])
+    return float(-fitted.intercept_[0] / fitted.coef_[0, 0])
 
 
 def cost(options: argparse.Namespace) -> None:
@@ -116,21 +129,12 @@ def _is(row: Mapping[str, Any], model: str, precision: str, keep: float) -> bool
 
 
 def _judged(options: argparse.Namespace) -> list[dict[str, Any]]:
-    file = _file(options)
-    return json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
-
-
-def _write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
-    content = {"machine": machine("cpu"), "commit": commit(), "reviews": options.reviews, "rows": rows}
-    write_atomically(_file(options), json.dumps(content, indent=1) + "\n")
-
-
-def _file(options: argparse.Namespace) -> Path:
-    return Path(options.results) / "tuned-score.json"
+    files = sorted(Path(options.results).glob(f"{_STEM}-*tuned-*.json"))
+    return [row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["rows"]]
 
 
 def _costs(options: argparse.Namespace) -> Path:
-    return Path(options.results) / "tuned-score-cost"
+    return Path(options.results) / f"{_STEM}-cost"
 
 
 def main(arguments: list[str] | None = None) -> None:

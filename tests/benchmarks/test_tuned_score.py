@@ -24,12 +24,13 @@ def test_what_is_on_file_is_not_judged_again(tmp_path: Path, monkeypatch: pytest
     given = ["--data", str(tmp_path), "--model", model, "--bundle", model, "--results", str(tmp_path)]
     tuned_score.main(["judge", *given, "--models", "untuned", "--precisions", "fp32", "--keeps", "1"])
     tuned_score.main(["judge", *given, "--precisions", "fp32", "--keeps", "1", "0.6"])
-    rows = json.loads((tmp_path / "tuned-score.json").read_text())["rows"]
-    settings = [(row["model"], row["keep"]) for row in rows]
-    assert settings == [("untuned", 1.0), ("untuned", 0.6), ("tuned", 1.0), ("tuned", 0.6)]
+    untuned, tuned = (
+        json.loads((tmp_path / f"tuned-score-{name}-fp32.json").read_text())["rows"] for name in ("untuned", "tuned")
+    )
+    assert [row["keep"] for row in untuned] == [row["keep"] for row in tuned] == [1.0, 0.6]
     # Ten reviews are left of those that neither the thresholds nor tuning have; the weights are the same twice.
-    assert [len(row["right"]) for row in rows] == [10] * 4
-    assert rows[0]["right"] == rows[2]["right"]
+    assert [len(row["asked"]) for row in untuned] == [10, 10]
+    assert untuned[0]["asked"] == tuned[0]["asked"] != tuned[1]["asked"]
 
 
 def test_the_best_score_loses_few_points(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,3 +50,8 @@ def test_the_best_score_loses_few_points(capsys: pytest.CaptureFixture[str], mon
     best = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Best")]
     assert best[0].endswith("| tuned | int8 | 0.8 | 85.0% | 1.0 | 4.00, 4.00, 4.00 (estimated) | 4.00 |")
     assert best[1].endswith("| tuned | fp32 | 0.8 | 91.0% | 1.0 | 2.00, 2.00, 2.00 (estimated) | 2.00 |")
+
+
+def test_the_boundary_lies_between_the_classes() -> None:
+    scores = [(-2.0, False), (-1.0, False), (0.5, False), (0.4, True), (1.0, True), (3.0, True)]
+    assert 0.0 < tuned_score.boundary(scores) < 1.0
