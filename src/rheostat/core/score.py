@@ -95,9 +95,9 @@ def gain(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int] =
     """Return how many times better than the baseline a metric is; None where that cannot be said.
 
     Two measurements that lie minutes apart tell a slow spell of the machine from a slow configuration no more than one
-    does. Where both have ``speedup``, which is paired with the same reference, latency and throughput are compared as
-    if the machine had been as fast both times. The reference is the baseline's own setting: only where the interval of
-    the baseline's ``speedup`` leaves out 1 is it divided by, as the error of the reference that all share.
+    does. Where both have ``speedup``, which is paired with the baseline's own setting, latency and throughput are
+    compared as if the machine had been as fast both times. The baseline's own ``speedup`` is 1 by what it means: what
+    else was measured there is noise, and not divided by.
 
     Args:
         name: The metric. Latencies are compared by row.
@@ -108,16 +108,10 @@ def gain(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int] =
     found = _ratio(name, metrics, baseline, rows)
     if found is None or metrics == baseline or not name.startswith(("latency_", "throughput_")):
         return found
-    paired, apart = _paired(metrics, baseline), _ratio("latency_p50", metrics, baseline, rows)
-    return found if paired is None or apart is None else found * paired / apart
-
-
-def _paired(metrics: Metrics, baseline: Metrics) -> float | None:
-    here, there = _value(metrics, "speedup"), _value(baseline, "speedup")
-    if not here or not there:
-        return None
-    low, high = baseline["speedup"].low, baseline["speedup"].high
-    return here if low is not None and high is not None and low <= 1.0 <= high else here / there
+    paired, apart = _value(metrics, "speedup"), _ratio("latency_p50", metrics, baseline, rows)
+    if not paired or not apart or not _value(baseline, "speedup"):
+        return found
+    return found * paired / apart
 
 
 def _ratio(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int]) -> float | None:
