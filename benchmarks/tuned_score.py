@@ -104,7 +104,9 @@ def table(options: argparse.Namespace) -> None:
         for row, score in scored:
             print(_line(row, score))
         kept = [pair for pair in scored if pair[1].value and pair[1].allowed]
-        print(f"\nBest within {ALLOWED_LOSS} points: {_line(*max(kept, key=lambda pair: pair[1].value or 0.0))}")
+        best = max(kept, key=lambda pair: pair[1].value or 0.0, default=None)
+        said = "no setting has a score: is energy measured here?" if best is None else _line(*best)
+        print(f"\nBest within {ALLOWED_LOSS} points: {said}")
 
 
 def _score(row: Mapping[str, Any], plain: Mapping[str, Any], costs: Mapping[Any, Mapping[str, Metric]]) -> Score:
