@@ -11,6 +11,7 @@ from rheostat.search.evaluator import Evaluator, Request
 from rheostat.search.picture import Picture
 from rheostat.search.problem import TRAINING, Problem
 from rheostat.search.schedule import doubts, promotions, start_fidelity
+from rheostat.search.strategies.start import extreme
 from rheostat.search.strategies.strategy import Strategy
 from rheostat.search.study import Study
 
@@ -188,10 +189,10 @@ class Rounds:
             for axis in space.axes:
                 if axis.stage != "inference" or not axis.ordered or axis.name not in best.configuration:
                     continue
-                at, neutral = axis.values.index(best.configuration[axis.name]), axis.values.index(axis.default)
-                further = at - 1 if at < neutral or neutral == len(axis.values) - 1 else at + 1
-                if not 0 <= further < len(axis.values):
+                at, last = axis.values.index(best.configuration[axis.name]), axis.values.index(extreme(axis))
+                if at == last:
                     continue
+                further = at + 1 if at < last else at - 1
                 one = space.canonical({**best.configuration, axis.name: axis.values[further]})
                 if space.conflict(one) is None and not self._measured(one):
                     found.append(self._pick(one, 1.0, NEIGHBOUR))
