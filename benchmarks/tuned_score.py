@@ -5,8 +5,8 @@ memory and energy over the default configuration, at most 1.2 points of quality 
 train reviews that tuning did not see, untuned and tuned, at each precision and keep rate; the threshold between the two
 words is fitted to 200 others in the same setting. `cost` measures prompts that are as long as those reviews are on
 average, each setting in turn with the plain model; it wants a machine that does nothing else. `table` puts them
-together, over two defaults: the model as it comes, and the tuned one at neutral. No test split is looked at. What is on
-file is not judged again.
+together, over two defaults: the model as it comes, and the tuned one at neutral. Where nothing measures energy, it is
+estimated: processor time times `--watts` a core. No test split is looked at. What is on file is not judged again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.common import GEMMA, RESULTS, commit
 from benchmarks.tuned_language import HELD_OUT, REVIEWS, review_windows, verdict_scores, verdict_tokens
 from rheostat.core.files import write_atomically
-from rheostat.core.measurement import read_measurements
+from rheostat.core.measurement import Measurement, read_measurements
 from rheostat.core.metrics import Metric
 from rheostat.core.score import ALLOWED_LOSS, Score, efficiency_score
 from rheostat.core.workload import Data, Method, Workload
@@ -90,7 +90,7 @@ def cost(options: argparse.Namespace) -> None:
 def table(options: argparse.Namespace) -> None:
     """Print the score of every setting over two defaults, and the best that loses few enough points."""
     costs = {
-        (one.configuration["precision"], one.configuration["tokens"]): one.metrics
+        (one.configuration["precision"], one.configuration["tokens"]): _with_energy(one, options.watts)
         for one in read_measurements(_costs(options))
         if one.status == "ok"
     }
@@ -107,6 +107,16 @@ def table(options: argparse.Namespace) -> None:
         best = max(kept, key=lambda pair: pair[1].value or 0.0, default=None)
         said = "no setting has a score: is energy measured here?" if best is None else _line(*best)
         print(f"\nBest within {ALLOWED_LOSS} points: {said}")
+
+
+def _with_energy(one: Measurement, watts: float) -> Mapping[str, Metric]:
+    """Return the metrics with ``energy_per_sample``, estimated if it was not measured."""
+    if one.metrics["energy_per_sample"].value is not None:
+        return one.metrics
+    busy, seconds = one.metrics["processor_utilisation"].value or 0.0, one.metrics["latency_p50"].value or 0.0
+    joules = watts * busy * one.machine["cores"] * seconds
+    source = f"processor time x {watts:g} W a core"
+    return {**one.metrics, "energy_per_sample": Metric(joules, "J", provenance="estimated", source=source)}
 
 
 def _score(row: Mapping[str, Any], plain: Mapping[str, Any], costs: Mapping[Any, Mapping[str, Metric]]) -> Score:
@@ -150,6 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="+", choices=["untuned", "tuned"], default=["untuned", "tuned"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "int8"])
     parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.95, 0.9, 0.85, 0.8])
+    parser.add_argument("--watts", type=float, default=4.0, help="of a busy core, where nothing measures energy")
     parser.add_argument("--reviews", type=int, default=300, help="reviews that are judged")
     options = parser.parse_args(arguments)
     {"judge": judge, "cost": cost, "table": table}[options.stage](options)

@@ -22,18 +22,22 @@ def test_runs_are_judged_once_and_stand_in_one_table(tmp_path: Path, capsys: pyt
     pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
     shared = [str(tmp_path / "words.parquet"), "--recipes", "plain", "mixed", "--results", str(tmp_path)]
     shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
+    shared += ["--depths", "1", "2"]
     recipes.main(["train", *shared, "--max-length", "16", "--precision", "fp32"])
     files = sorted((tmp_path / "recipes-words").iterdir())
     assert [one.name for one in files] == ["mixed-0.json", "plain-0.json"]
-    for row in (json.loads(one.read_text()) for one in files):
-        assert set(row["accuracy"]["fp32"]) == {"1", "0.5", "0.3", "0.1"}
-        assert set(row["accuracy"]["int8"]) == {"0.5", "0.4", "0.3", "0.25", "0.2"}
+    mixed, plain = (json.loads(one.read_text())["accuracy"] for one in files)
+    for row in (mixed, plain):
+        assert set(row["fp32 all"]) == {"1", "0.5", "0.3"}
+        assert set(row["int8 all"]) == {"0.6", "0.5", "0.4", "0.3", "0.2"}
+    assert set(mixed) - set(plain) == {"fp32 1", "int8 1"}
     capsys.readouterr()
     recipes.main(["train", *shared])
     assert not capsys.readouterr().out, "what is on file was made again"
     recipes.main(["table", *shared])
     said = capsys.readouterr().out
-    assert "| precision | keep | measured speed-up | plain | mixed |" in said
+    assert "| precision | depth | keep | measured speed-up | plain | mixed |" in said
+    assert f"| int8 | 1 | 0.2 |  |  | {mixed['int8 1']['0.2']:.2%} |" in said
     assert "Steps: plain" in said
 
 
@@ -61,4 +65,4 @@ def test_far_texts_are_judged_in_place_of_the_test_split(tmp_path: Path) -> None
     shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
     recipes.main(["train", *shared, "--max-length", "16", "--precision", "fp32"])
     (row,) = (json.loads(one.read_text()) for one in (tmp_path / "recipes-words-far").iterdir())
-    assert all(accuracy * 8 == int(accuracy * 8) for accuracy in row["accuracy"]["fp32"].values())
+    assert all(accuracy * 8 == int(accuracy * 8) for accuracy in row["accuracy"]["fp32 all"].values())

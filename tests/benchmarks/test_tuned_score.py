@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from benchmarks import tuned_language, tuned_score
-from rheostat.core.metrics import Metric
+from rheostat.core.metrics import Metric, unavailable
 from tests.saved import WORDS, save_tiny
 
 
@@ -35,15 +35,21 @@ def test_what_is_on_file_is_not_judged_again(tmp_path: Path, monkeypatch: pytest
 
 def test_the_best_score_loses_few_points(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def metrics(times: float) -> dict[str, Metric]:
-        units = {"latency_p50": "s", "memory_peak_host": "B", "energy_per_sample": "J"}
-        return {name: Metric(8.0 / times, unit, provenance="estimated") for name, unit in units.items()}
+        units = {"latency_p50": "s", "memory_peak_host": "B"}
+        found = {name: Metric(8.0 / times, unit) for name, unit in units.items()}
+        # No energy is measured: it follows from how busy the processor is.
+        return {
+            **found,
+            "processor_utilisation": Metric(0.5, "1"),
+            "energy_per_sample": unavailable("energy_per_sample", "no meter"),
+        }
 
     costs = {("fp32", 1.0): metrics(1.0), ("fp32", 0.8): metrics(2.0), ("int8", 0.8): metrics(4.0)}
     said = {("untuned", "fp32", 1.0): 0.86, ("tuned", "fp32", 1.0): 0.92, ("tuned", "fp32", 0.8): 0.91,
             ("tuned", "int8", 0.8): 0.85}  # fmt: skip
     rows = [{"model": m, "precision": p, "keep": k, "accuracy": right} for (m, p, k), right in said.items()]
-    measured = [type("One", (), {"configuration": {"precision": p, "tokens": k}, "metrics": each, "status": "ok"})
-                for (p, k), each in costs.items()]  # fmt: skip
+    measured = [type("One", (), {"configuration": {"precision": p, "tokens": k}, "metrics": each, "status": "ok",
+                                 "machine": {"cores": 2}}) for (p, k), each in costs.items()]  # fmt: skip
     monkeypatch.setattr(tuned_score, "_judged", lambda options: rows)
     monkeypatch.setattr(tuned_score, "read_measurements", lambda folder: measured)
     tuned_score.main(["table"])
