@@ -78,6 +78,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace, name: str) -> Recipe:
+    """Return a recipe as it is shipped; `mixed` with depths, and the full model first."""
     found = read_recipe(name)
     return replace(found, depths=tuple(args.depths), keep_low=0.4, warm=0.4) if isinstance(found, Mixed) else found
 
