@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -83,13 +83,13 @@ def _recipe(args: argparse.Namespace, name: str) -> Recipe:
     return replace(found, depths=tuple(args.depths), keep_low=0.4, warm=0.4) if isinstance(found, Mixed) else found
 
 
-def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[str, int | None, tuple[float, ...]]]:
-    """Yield what a recipe is judged at: precision, depth (None for all blocks) and keep rates."""
+def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[dict[str, Any], tuple[float, ...]]]:
+    """Yield what a recipe is judged at: precision, and depth if not all blocks run; and keep rates."""
     for precision, keeps in KEEPS.items():
-        yield precision, None, keeps
+        yield {"precision": precision}, keeps
         if "depth" in _recipe(args, recipe).trains:
             # The last is all blocks.
-            yield from ((precision, depth, SHALLOW[precision]) for depth in args.depths[:-1])
+            yield from (({"precision": precision, "depth": depth}, SHALLOW[precision]) for depth in args.depths[:-1])
 
 
 def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed: int) -> FinetuneSettings:
@@ -113,12 +113,12 @@ def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed
 def _judged(args: argparse.Namespace, folder: Path, recipe: str, test: Split) -> dict[str, dict[str, float]]:
     """Return accuracy by precision and depth, then by keep rate."""
     found: dict[str, dict[str, float]] = {}
-    for precision, depth, keeps in _dials(args, recipe):
+    for fixed, keeps in _dials(args, recipe):
         bundle = load(folder)
         bundle.handle.detach()
-        dial = {} if depth is None else {"depth": depth}
-        bundle = replace(bundle, handle=configure(bundle.model, {"precision": precision, "tokens": 1.0, **dial}))
-        found[_line(precision, depth)] = {
+        bundle = replace(bundle, handle=configure(bundle.model, {**fixed, "tokens": 1.0}))
+        dial = {name: value for name, value in fixed.items() if name == "depth"}
+        found[_line(fixed)] = {
             f"{keep:g}": classification_quality(bundle, test, {"tokens": keep, **dial}).values["accuracy"]
             for keep in keeps
         }
@@ -129,12 +129,11 @@ def speed(args: argparse.Namespace) -> None:
     """Measure what the settings gain on one bundle, in turn with the plain model."""
     data = Data(load_data(args.data, "classification", seed=0), "test")
     recipe = args.recipes[0]
-    for precision, depth, keeps in _dials(args, recipe):
-        dial = {} if depth is None else {"depth": depth}
+    for fixed, keeps in _dials(args, recipe):
         bench(
             [str(_folder(args, recipe, args.seeds[0]))],
             Workload("classify", requests=4, batch_size=16, max_length=args.max_length, quality_rows=32),
-            configurations({"precision": precision, **dial}, {"tokens": list(keeps)}),
+            configurations(fixed, {"tokens": list(keeps)}),
             data=data,
             method=Method(rounds=5, sittings=2),
             options=BenchOptions(_speed_folder(args)),
@@ -163,19 +162,20 @@ def table(args: argparse.Namespace) -> None:
 def _speeds(args: argparse.Namespace) -> dict[tuple[str, str], Metric]:
     folder = _speed_folder(args)
     return {
-        (_line(one.configuration["precision"], one.configuration.get("depth")), f"{one.configuration['tokens']:g}"):
-            one.metrics["speedup"]
+        (_line(one.configuration), f"{one.configuration['tokens']:g}"): one.metrics["speedup"]
         for one in (read_measurements(folder) if folder.is_dir() else [])
         if one.status == "ok"
-    }  # fmt: skip
+    }
 
 
 def _values(rows: list[dict[str, Any]], recipe: str, line: str, keep: str) -> list[float]:
     return [row["accuracy"][line][keep] for row in rows if row["recipe"] == recipe and line in row["accuracy"]]
 
 
-def _line(precision: str, depth: int | None) -> str:
-    return f"{precision} {'all' if depth is None else depth}"
+def _line(configuration: Mapping[str, Any]) -> str:
+    # A bench writes numbers of dials as floats.
+    depth = configuration.get("depth")
+    return f"{configuration['precision']} {'all' if depth is None else f'{depth:g}'}"
 
 
 def _cell(values: list[float]) -> str:

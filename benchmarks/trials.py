@@ -129,10 +129,10 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
     steps = _learn(trial, learner, handle, _batches(rows, trial.batch_size, collator), clock)
     took = time.perf_counter() - began
     model.eval()
-    judged, asked = {}, (split["validation"], loss, collator, options["keeps"])
+    judged = {}
     for depth in (learner.blocks, *trial.depths):
         with handle.at(depth=depth):
-            judged[str(depth)] = _judged(model, handle, *asked)
+            judged[str(depth)] = _judged(model, handle, split["validation"], loss, collator, options["keeps"])
     return {"trial": asdict(trial), "steps": steps, "epochs": steps * trial.batch_size / len(rows), "seconds": took,
             "judged": judged, "commit": commit(), "machine": machine(options["device"])}  # fmt: skip
 

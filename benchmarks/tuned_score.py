@@ -30,6 +30,7 @@ from rheostat.measure.bench.laboratory import BenchOptions
 from rheostat.measure.bench.plan import configurations
 from rheostat.measure.probes import machine
 from rheostat.models.sources import load_model
+from rheostat.search.processor import estimated_energy
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
 
@@ -111,12 +112,11 @@ def table(options: argparse.Namespace) -> None:
 
 def _with_energy(one: Measurement, watts: float) -> Mapping[str, Metric]:
     """Return the metrics with ``energy_per_sample``, estimated if it was not measured."""
-    if one.metrics["energy_per_sample"].value is not None:
-        return one.metrics
-    busy, seconds = one.metrics["processor_utilisation"].value or 0.0, one.metrics["latency_p50"].value or 0.0
-    joules = watts * busy * one.machine["cores"] * seconds
-    source = f"processor time x {watts:g} W a core"
-    return {**one.metrics, "energy_per_sample": Metric(joules, "J", provenance="estimated", source=source)}
+    metrics = one.metrics
+    busy, seconds = metrics["processor_utilisation"].value, metrics["latency_p50"].value
+    if metrics["energy_per_sample"].value is not None or busy is None or seconds is None:
+        return metrics
+    return {**metrics, **estimated_energy([busy * one.machine["cores"] * seconds], watts)}
 
 
 def _score(row: Mapping[str, Any], plain: Mapping[str, Any], costs: Mapping[Any, Mapping[str, Metric]]) -> Score:

@@ -2,16 +2,20 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import recipes
 from benchmarks.far import far_split, likeness
+from rheostat.core.metrics import Metric
 from rheostat.core.text import Split, TextData
 from tests.saved import save_tiny
 
 
-def test_runs_are_judged_once_and_stand_in_one_table(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_runs_are_judged_once_and_stand_in_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pandas
 
     rows = [
@@ -34,10 +38,18 @@ def test_runs_are_judged_once_and_stand_in_one_table(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     recipes.main(["train", *shared])
     assert not capsys.readouterr().out, "what is on file was made again"
+    # As a bench writes them: numbers of dials are floats.
+    measured = SimpleNamespace(
+        configuration={"precision": "int8", "depth": 1.0, "tokens": 0.2},
+        metrics={"speedup": Metric(3.0, "1", 2.9, 3.1)},
+        status="ok",
+    )
+    (tmp_path / "recipes-words-speed").mkdir()
+    monkeypatch.setattr(recipes, "read_measurements", lambda folder: [measured])
     recipes.main(["table", *shared])
     said = capsys.readouterr().out
     assert "| precision | depth | keep | measured speed-up | plain | mixed |" in said
-    assert f"| int8 | 1 | 0.2 |  |  | {mixed['int8 1']['0.2']:.2%} |" in said
+    assert f"| int8 | 1 | 0.2 | 3.00x (2.90 to 3.10) |  | {mixed['int8 1']['0.2']:.2%} |" in said
     assert "Steps: plain" in said
 
 
