@@ -34,6 +34,7 @@ from rheostat.core.statistics import half_width
 from rheostat.measure.macs import Plan, planned_row
 from rheostat.measure.model_cost import cost_of
 from rheostat.measure.probes import machine
+from rheostat.models.salience import set_salience
 from rheostat.models.sources import load_model
 from rheostat.techniques import Handle, TokenPruning, attach
 from rheostat.train.adapters import Trainable, prepare
@@ -43,6 +44,7 @@ from rheostat.train.examples import Collator, Examples, ShuffledRows, make_examp
 from rheostat.train.learning import Learner
 from rheostat.train.losses import ClassificationLoss
 from rheostat.train.recipes import recipe_from_json
+from rheostat.train.salience import learn_salience
 from rheostat.train.validation import MOST_ROWS, validate
 
 FORWARD_AND_BACKWARD = 3
@@ -119,7 +121,10 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
     collator = Collator(loaded.tokenizer)
     split = {name: make_examples(loaded.tokenizer, part, "classification", trial.max_length)
              for name, part in data.splits.items()}  # fmt: skip
-    handle = attach(model, TokenPruning(**trial.technique), "depth")
+    technique = TokenPruning(**trial.technique)
+    if technique.entry:
+        set_salience(model, learn_salience(split["train"].rows, loaded.tokenizer, model.config.vocab_size))
+    handle = attach(model, technique, "depth")
     loss = ClassificationLoss()
     learner = Learner(recipe_from_json(trial.recipe), loss, handle)
     prepare(model, Trainable(**{"kind": "full", **trial.trained}), "classification", seed=trial.fold)
@@ -162,8 +167,12 @@ def _learn(
         macs = 0
         for one, part in learner.step(trial.fold, step, planned):
             (learner.learn(model, batch, one) * part).backward()
-            rate, decay = one.settings.get("tokens", 1.0), float(trial.technique.get("decay", 1.0))
-            plan = Plan(rate=rate, depth=max(one.depths, default=None), decay=decay)
+            plan = Plan(
+                rate=one.settings.get("tokens", 1.0),
+                depth=max(one.depths, default=None),
+                decay=float(trial.technique.get("decay", 1.0)),
+                entry=float(trial.technique.get("entry", 0.0)),
+            )
             macs += size * planned_row(cost, width, plan).total
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()

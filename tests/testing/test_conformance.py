@@ -15,11 +15,13 @@ from rheostat.core.dial import Dial
 from rheostat.models import families as families_module
 from rheostat.models.families import Family, families
 from rheostat.models.flow import Cut
+from rheostat.models.salience import set_salience
 from rheostat.models.scoring import Attended, Scorer
 from rheostat.techniques import Cutting, Depth, Leaving, Shortening, Technique, TokenPruning, techniques
 from rheostat.testing import tiny_model
 from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique, checks_of
 from rheostat.testing.reference import column_sum
+from rheostat.testing.tiny import VOCABULARY
 
 SCORES = {TokenPruning: column_sum}
 CHECK = {check.name: check for check in CHECKS}
@@ -51,6 +53,20 @@ def test_every_scorer_keeps_every_promise(scorer: str) -> None:
 def test_every_decay_keeps_every_promise(decay: float) -> None:
     for kind, head in (("bert", AutoModel), ("qwen3", AutoModelForCausalLM)):
         check_technique(TokenPruning(decay=decay), partial(tiny_model, kind, head), score=column_sum)
+
+
+@pytest.mark.parametrize("entry", [0.5, 1.0])
+@pytest.mark.parametrize(("kind", "head"), [("bert", AutoModel), ("qwen3", AutoModelForCausalLM)])
+def test_every_entry_keeps_every_promise(entry: float, kind: str, head: Any) -> None:
+    check_technique(TokenPruning(entry=entry), partial(_telling_model, kind, head), score=column_sum)
+
+
+def _telling_model(kind: str, head: Any) -> Any:
+    model = tiny_model(kind, head)
+    table = torch.rand(VOCABULARY, generator=torch.Generator().manual_seed(0))
+    table[3] = torch.inf
+    set_salience(model, table)
+    return model
 
 
 # Faults, each planted in a technique that is token pruning apart from it.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rheostat.bundle.card import model_card
 from rheostat.core.errors import BundleError
 from rheostat.core.files import replace_folder, sha256_of, write_atomically
+from rheostat.models.salience import write_salience
 from rheostat.models.sources import quiet_transformers
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ def _fill(
 ) -> None:
     with quiet_transformers():
         model.save_pretrained(folder)
+    write_salience(folder, model)
     tokenizer.save_pretrained(folder)
     for path in folder.rglob("*"):
         # safetensors makes files that only their owner can read; a bundle is there to be shared.

@@ -78,14 +78,21 @@ def finetune(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
 
 
 def finetune_settings(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> FinetuneSettings:
-    """Return the settings of a run: ``recipe`` is a name or None, ``recipe_changes`` what to change in it."""
+    """Return the settings of a run: ``recipe`` is a name or None, ``recipe_changes`` what to change in it, ``entry`` the
+    token dial's or None."""
+    from rheostat.techniques import TokenPruning
     from rheostat.train.data import Columns
     from rheostat.train.recipes import read_recipe, with_changes
     from rheostat.train.settings import FinetuneSettings
 
-    name, changes = settings["recipe"], settings["recipe_changes"]
-    rest = {key: value for key, value in settings.items() if key not in ("recipe", "recipe_changes")}
-    made = FinetuneSettings(**rest, recipe=None if name is None else read_recipe(name), columns=Columns(**columns))
+    name, changes, entry = settings["recipe"], settings["recipe_changes"], settings["entry"]
+    rest = {key: value for key, value in settings.items() if key not in ("recipe", "recipe_changes", "entry")}
+    made = FinetuneSettings(
+        **rest,
+        technique=None if entry is None else TokenPruning(entry=entry),
+        recipe=None if name is None else read_recipe(name),
+        columns=Columns(**columns),
+    )
     return replace(made, recipe=with_changes(made.chosen_recipe, changes)) if changes else made
 
 

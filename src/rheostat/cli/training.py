@@ -131,6 +131,14 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
     keep_high: Annotated[
         float | None, typer.Option(metavar="RATE", help="Highest keep rate that is trained; without, the recipe's.")
     ] = None
+    entry: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PART",
+            help="Part of the cut, from 0 to 1, that is made before the first block, by what tokens say about the "
+            "labels; without, the recipe's.",
+        ),
+    ] = None
     lora: Annotated[
         int | None,
         typer.Option(metavar="RANK", help="Train LoRA adapters of this rank: short for --adapter lora --rank RANK."),
@@ -199,6 +207,7 @@ def _settings(options: FinetuneOptions) -> dict[str, Any]:
         **plain,
         "trainable": given_trainable(options),
         "recipe": _recipe(options),
+        "entry": options.entry,
         "recipe_changes": {name: value for name, value in changes.items() if value is not None},
     }
 

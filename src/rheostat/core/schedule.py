@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["block_rate", "keep_count", "keep_counts"]
+__all__ = ["block_rate", "keep_count", "keep_counts", "split_rate"]
 
 
 def block_rate(rate: float, block: int, decay: float) -> float:
@@ -27,6 +27,23 @@ def block_rate(rate: float, block: int, decay: float) -> float:
     """
     before = float(block) ** decay if block else 0.0
     return float(rate ** ((block + 1.0) ** decay - before))
+
+
+def split_rate(rate: float, entry: float) -> tuple[float, float]:
+    """Return what part of a row enters the first block, and the keep rate of that block: a schedule of ours.
+
+    Their product is the rate. With entry 0 every token enters, as in the paper; with 1 all that goes, goes before the
+    first block.
+
+    Args:
+        rate: The keep rate, in (0, 1].
+        entry: Which part of the cut, in its exponent, is made before the first block, in [0, 1].
+
+    Example:
+        >>> [round(part, 2) for part in split_rate(0.3, 0.75)]
+        [0.41, 0.74]
+    """
+    return float(rate**entry), float(rate ** (1.0 - entry))
 
 
 def keep_count(previous: int, tokens: int, rate: float, floor: int, protected: int = 0) -> int:

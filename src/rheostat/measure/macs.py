@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 
 from rheostat.core.errors import MeasurementError
-from rheostat.core.schedule import keep_counts
+from rheostat.core.schedule import keep_count, keep_counts, split_rate
 
 __all__ = [
     "BlockCost",
@@ -107,6 +107,7 @@ class Plan:
         protected: Positions per row that are never dropped.
         depth: Blocks that run, from the first on; None for all.
         decay: How the keep rates of later blocks follow; 1 for the same rate.
+        entry: Which part of the cut is made before the first block; 0 for none.
     """
 
     rate: float = 1.0
@@ -114,6 +115,7 @@ class Plan:
     protected: int = 0
     depth: int | None = None
     decay: float = 1.0
+    entry: float = 0.0
 
 
 def batch_macs(
@@ -121,6 +123,7 @@ def batch_macs(
     lengths: Sequence[int],
     survivors: Sequence[Sequence[Sequence[int]]],
     *,
+    entered: Sequence[Sequence[int]] | None = None,
     output_rows: int = 1,
 ) -> Macs:
     """Count a forward that has run.
@@ -130,6 +133,8 @@ def batch_macs(
         lengths: Real tokens of each row.
         survivors: For each block that ran and each row, the sorted columns that went on, as
             ``Handle.survivors()`` gives them; empty for a plain forward.
+        entered: For each row, the columns that entered the first block, as ``Handle.entered()`` gives them; None for
+            all.
         output_rows: Rows per sequence that the head works on: 1 for a classifier and for next-token logits
             alone.
 
@@ -147,7 +152,8 @@ def batch_macs(
     for row, length in enumerate(lengths):
         # All that the columns of the first block are for is their distance: where the row starts is the same
         # to it.
-        path = [range(length), *(block[row] for block in survivors)]
+        first = range(length) if entered is None else entered[row]
+        path = [first, *(block[row] for block in survivors)]
         total += row_macs(cost, path, output_rows)
     return total
 
@@ -155,8 +161,10 @@ def batch_macs(
 def planned_row(cost: ModelCost, length: int, plan: Plan, output_rows: int = 1) -> Macs:
     """Count a row of ``length`` tokens by arithmetic; what a window sees takes survivors as evenly spread."""
     blocks = len(cost.blocks) if plan.depth is None else plan.depth
-    counts = keep_counts(length, plan.rate, plan.floor, blocks, plan.protected, plan.decay)
-    path = [_spread(count, length) for count in (length, *counts)]
+    before, rate = split_rate(plan.rate, plan.entry)
+    entering = keep_count(length, length, before, plan.floor, plan.protected)
+    counts = keep_counts(entering, rate, plan.floor, blocks, plan.protected, plan.decay)
+    path = [_spread(count, length) for count in (entering, *counts)]
     return row_macs(cost, path, output_rows)
 
 

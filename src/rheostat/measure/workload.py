@@ -67,7 +67,7 @@ class Workload(ABC):
         with torch.inference_mode(), handle.at(**settings):
             for inputs in self._batches:
                 self.bundle.model(**inputs)
-                pruned += batch_macs(self._cost, _lengths(inputs), handle.survivors())
+                pruned += batch_macs(self._cost, _lengths(inputs), handle.survivors(), entered=handle.entered())
         return self._plain_macs / pruned.total
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rheostat.core.schedule import block_rate, keep_count
+from rheostat.core.schedule import block_rate, keep_count, split_rate
 from rheostat.models.scoring import Scorer
 
 __all__ = ["NOTHING", "Cut", "Flow", "Given", "Step"]
@@ -24,6 +24,8 @@ class Cut:
         last: Whether the last real token of each row is never dropped.
         marked: Further positions that are never dropped, bool ``[batch, length]`` over the columns of this forward.
         decay: How the keep rates of later blocks follow, see `rheostat.core.schedule.block_rate`; 1 for the same rate.
+        entry: Which part of the cut, in its exponent, is made before the first block, in [0, 1]; see
+            `rheostat.core.schedule.split_rate`.
     """
 
     rate: float
@@ -33,6 +35,7 @@ class Cut:
     last: bool
     marked: torch.Tensor | None = None
     decay: float = 1.0
+    entry: float = 0.0
 
 
 NOTHING = Cut(rate=1.0, floor=1, scorer=None, first=False, last=False)
@@ -87,6 +90,8 @@ class Given:
         device: Where the model's hidden states are.
         mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
         multiple: Widths are to be multiples of this; they are padded where there is room.
+        salience: How much each column says before any block has read it, float ``[batch, length]``; None where no
+            part of the cut is made there.
     """
 
     batch: int
@@ -94,6 +99,7 @@ class Given:
     device: torch.device
     mask: torch.Tensor | None = None
     multiple: int = 1
+    salience: torch.Tensor | None = None
 
 
 class Flow:
@@ -120,11 +126,12 @@ class Flow:
         self.batch, self.length = given.batch, given.length
         self._multiple = given.multiple
         start = _start(given)
-        self.steps = list(path) or [start]
+        before, self._rate = split_rate(cut.rate, cut.entry)
         self.first = 0
         self.lengths = start.counts
         self.may_overwrite = self.projects = False
         self._protected, self._protected_counts = self._protect(start, given.mask)
+        self.steps = list(path) or [self._enter(start, before, given.salience)]
 
     def start_at(self, block: int) -> None:
         """Start at a block; where no path says what enters it, every real state does."""
@@ -164,21 +171,36 @@ class Flow:
 
     def survivors(self) -> list[list[list[int]]]:
         """Return, for each block and each row, the sorted columns of the whole sequence that went on."""
-        after = self.steps[1:]
-        rows = [self.columns_seen(step).tolist() for step in after]
-        return [
-            [row[:count] for row, count in zip(columns, step.counts, strict=True)]
-            for columns, step in zip(rows, after, strict=True)
-        ]
+        return [self._columns_of(step) for step in self.steps[1:]]
+
+    def entered(self) -> list[list[int]]:
+        """Return, for each row, the sorted columns of the whole sequence that entered the first block."""
+        return self._columns_of(self.steps[0])
+
+    def _columns_of(self, step: Step) -> list[list[int]]:
+        rows = self.columns_seen(step).tolist()
+        return [row[:count] for row, count in zip(rows, step.counts, strict=True)]
 
     def _remember(self, block: int, step: Step) -> None:
         if len(self.steps) == block + 1:
             self.steps.append(step)
 
     def _next_counts(self, block: int) -> tuple[int, ...]:
-        rate = block_rate(self.cut.rate, block, self.cut.decay)
-        rows = zip(self.steps[block].counts, self.lengths, self._protected_counts, strict=True)
+        return self._counts_after(self.steps[block], block_rate(self._rate, block, self.cut.decay))
+
+    def _counts_after(self, step: Step, rate: float) -> tuple[int, ...]:
+        rows = zip(step.counts, self.lengths, self._protected_counts, strict=True)
         return tuple(keep_count(count, real, rate, self.cut.floor, kept) for count, real, kept in rows)
+
+    def _enter(self, start: Step, rate: float, salience: torch.Tensor | None) -> Step:
+        """Return what enters the first block."""
+        counts = self._counts_after(start, rate)
+        if rate == 1.0 or counts == start.counts:
+            return start
+        if salience is None:
+            raise AssertionError("a cut before the first block was not scored")
+        chosen = _best(self._ranked(salience.gather(1, start.columns), start), counts, self._multiple)
+        return Step(start.columns.gather(1, chosen), counts)
 
     def _ranked(self, scores: torch.Tensor, step: Step) -> torch.Tensor:
         ranked = scores

@@ -114,11 +114,13 @@ class Everything:
 
     def survivors(self) -> list[list[list[int]]]:
         """Return, for each block and each row, the columns of the whole sequence that went on: every real one."""
+        return [self.entered() for _ in range(self.blocks)]
+
+    def entered(self) -> list[list[int]]:
+        """Return, for each row, the columns that entered the first block: every real one."""
         if self.mask is None:
-            rows = [list(range(self.past, self.past + self.length)) for _ in range(self.batch)]
-        else:
-            rows = [(row.nonzero()[:, 0] + self.past).tolist() for row in self.mask]
-        return [[list(row) for row in rows] for _ in range(self.blocks)]
+            return [list(range(self.past, self.past + self.length)) for _ in range(self.batch)]
+        return [(row.nonzero()[:, 0] + self.past).tolist() for row in self.mask]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,10 @@ class Climbed:
                 of_row = dict(zip(rows, states, strict=True))
                 found.append([of_row.get(row, []) for row in range(self.rows)])
         return found
+
+    def entered(self) -> list[list[int]]:
+        """Return, for each row, the columns that entered the first block."""
+        return self.parts[0][2].entered()
 
 
 class Run:

@@ -14,6 +14,7 @@ from rheostat.core.errors import RheostatError, SettingError, UnsupportedModelEr
 from rheostat.core.names import suggest
 from rheostat.core.text import Task
 from rheostat.models.packages import model_in_package
+from rheostat.models.salience import read_salience
 from rheostat.models.weights import folder_of_gguf
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def load_model(
         model = _model(place, wanted, label_names, {**options, "config": config, "dtype": dtype})
         tokenizer = _tokenizer(place, options)
     _set_padding(model, tokenizer)
+    read_salience(Path(place), model)
     model.train(False)
     return LoadedModel(model, tokenizer, str(source))
 

@@ -25,6 +25,7 @@ from rheostat.models.families import Family, Located, locate
 from rheostat.models.flow import NOTHING, Cut, Flow, Given
 from rheostat.models.layouts import Layout
 from rheostat.models.pruned_block import pruned_block
+from rheostat.models.salience import salience_of, salience_scores
 from rheostat.models.segment import CURRENT_RUN, Everything, Run, Segment, current_segment
 
 __all__ = ["HALF_WIDTHS", "Director", "Order", "Worn", "wear"]
@@ -298,11 +299,25 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     cut = replace(cut, marked=_marked_columns(cut.marked, batch, length, past))
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=device)
-    given = Given(batch, length, device, mask, _multiple(model, device))
+    given = Given(batch, length, device, mask, _multiple(model, device), _salience(model, named, cut, mask))
     flow = Flow(cut, given, past=past, path=segment.path)
     flow.start_at(segment.start)
     flow.projects = segment.project
     return flow
+
+
+def _salience(model: Any, named: dict[str, Any], cut: Cut, mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Return how much each token says, where a cut goes by it."""
+    if cut.rate == 1.0 or cut.entry == 0.0:
+        return None
+    ids, table = named.get("input_ids"), salience_of(model)
+    if ids is None or table is None:
+        raise SettingError(
+            "A cut before the first block goes by the salience of token ids.",
+            given="inputs_embeds" if ids is None else "a model without a table of it",
+            mend="Pass input_ids." if ids is None else "Fine-tune it with entry above 0, or attach with entry=0.",
+        )
+    return salience_scores(table, ids, mask)
 
 
 def _multiple(model: Any, device: torch.device) -> int:

@@ -42,6 +42,7 @@ _PREFERRED: Final[Mapping[str, tuple[Value, ...]]] = {
     "protect": ("auto",),
     # A trained bundle brings its own, which holds as long as no configuration names it.
     "decay": (1.0,),
+    "entry": (0.0,),
     # "auto" is the fastest of them, measured on this machine.
     "backend": ("auto",),
     "exit": (0.8, 0.9, 0.95, 0.99, 1.0),

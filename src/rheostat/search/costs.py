@@ -153,6 +153,7 @@ class CostModel:
             protected=1,
             depth=self._depth(configuration),
             decay=float(knobs.get("decay", 1.0)),
+            entry=float(knobs.get("entry", 0.0)),
         )
         return float(_row(self.shape.cost, self._tokens, plan).total)
 

@@ -143,6 +143,14 @@ class Handle:
         """
         return self.went_on.survivors()
 
+    def entered(self) -> list[list[int]]:
+        """Return, for each row of the last forward, the sorted positions that entered the first block.
+
+        Raises:
+            RheostatError: As for `survivors`.
+        """
+        return self.went_on.entered()
+
     @property
     def went_on(self) -> _Ran:
         """What went on in the last forward, as `survivors` says it.

@@ -18,6 +18,7 @@ from torch import nn
 
 from rheostat.models.families import Located, locate
 from rheostat.models.layouts import PostNorm, PreNorm
+from rheostat.models.salience import salience_of
 
 __all__ = ["Reference", "Rule", "masked_reference"]
 
@@ -54,12 +55,15 @@ class Rule:
         ends: Whether the first and the last real column of a turn are protected; None for the family's default.
         score: How a key is scored.
         decay: After l blocks about ``rate ** (l ** decay)`` of a turn is left.
+        entry: About ``rate ** entry`` of a turn enters the first block, by the model's table of salience, and blocks
+            keep ``rate ** (1 - entry)`` in place of the rate.
     """
 
     floor: int = 5
     ends: tuple[bool, bool] | None = None
     score: Score = column_sum
     decay: float = 1.0
+    entry: float = 0.0
 
 
 def masked_reference(
@@ -84,6 +88,8 @@ def masked_reference(
     plain: Any = deepcopy(model).double()
     plain.set_attn_implementation("eager")
     run = _Run(locate(plain), mask.bool(), list(turns), rule or Rule())
+    if run.rule.entry:
+        run.enter(input_ids, salience_of(plain))
     with torch.no_grad(), run.watching():
         output = plain(input_ids=input_ids, attention_mask=mask.long(), use_cache=False, **inputs)
     logits = output.logits if hasattr(output, "logits") else output.last_hidden_state
@@ -99,6 +105,20 @@ class _Run:
         self.survivors: list[list[list[int]]] = []
         self.weights: torch.Tensor | None = None
         self.middle: torch.Tensor | None = None
+
+    def enter(self, ids: torch.Tensor, table: torch.Tensor | None) -> None:
+        """Choose who enters the first block: who says most, or stands beside one that says twice as much."""
+        if table is None:
+            raise AssertionError("a cut before the first block needs a table of salience")
+        for row, tokens in enumerate(ids.tolist()):
+            says = [float(table[token]) if real else 0.0 for token, real in zip(tokens, self.mask[row], strict=True)]
+            lends = [0.0, *(0.0 if math.isinf(own) else own / 2 for own in says), 0.0]
+            scores = torch.tensor([max(own, lends[at], lends[at + 2]) for at, own in enumerate(says)])
+            start = 0
+            for length, rate in self.turns:
+                part = slice(start, start + length)
+                self.alive[row, part] = self._best(row, part, rate**self.rule.entry, scores[part])
+                start += length
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -165,17 +185,21 @@ class _Run:
         return goes_on
 
     def _choose_in_turn(self, row: int, part: slice, rate: float) -> torch.Tensor:
-        alive, real = self.alive[row, part], self.mask[row, part]
-        before, total = int(alive.sum()), int(real.sum())
         if self.weights is None:
             raise AssertionError("eager attention gave no weights")
-        scores = self.rule.score(self.weights[row, :, part, part], self.seen[row, part, part], alive.double())
+        alive = self.alive[row, part].double()
+        scores = self.rule.score(self.weights[row, :, part, part], self.seen[row, part, part], alive)
+        done, rate = len(self.survivors), rate ** (1 - self.rule.entry)
+        here = rate if done == 0 else rate ** ((done + 1) ** self.rule.decay - done**self.rule.decay)
+        return self._best(row, part, here, scores)
+
+    def _best(self, row: int, part: slice, rate: float, scores: torch.Tensor) -> torch.Tensor:
+        alive, real = self.alive[row, part], self.mask[row, part]
+        before, total = int(alive.sum()), int(real.sum())
         inside = real.nonzero().flatten().tolist()
         kept = {inside[0]} if self.ends[0] and inside else set()
         kept |= {inside[-1]} if self.ends[1] and inside else set()
-        done = len(self.survivors)
-        here = rate if done == 0 else rate ** ((done + 1) ** self.rule.decay - done**self.rule.decay)
-        wanted = max(math.ceil(round(here * before, 9)), self.rule.floor, len(kept))
+        wanted = max(math.ceil(round(rate * before, 9)), self.rule.floor, len(kept))
         order = sorted(alive.nonzero().flatten().tolist(), key=lambda i: (i not in kept, -float(scores[i])))
         chosen = torch.zeros_like(alive)
         chosen[order[: min(total, before, wanted)]] = True

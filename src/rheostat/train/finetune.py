@@ -37,6 +37,7 @@ from rheostat.train.options import check_tracker, more_arguments, precision_note
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
 from rheostat.train.rates import usual_rate
+from rheostat.train.salience import give_salience
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
 from rheostat.train.together import is_main, join, on_main, processes
@@ -103,7 +104,7 @@ def finetune(settings: FinetuneSettings) -> Path:
         return settings.out
     checkpoint = on_main(lambda: open_run(settings.out, description, resume=settings.resume))
     run = _prepare(settings, data)
-    handle = attach(run.loaded.model, settings.technique)
+    handle = attach(run.loaded.model, settings.worn)
     try:
         return _train_and_save(run, handle, checkpoint, description)
     finally:
@@ -155,6 +156,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
     validation = _validation(loaded, data, settings, max_length)
     notes = [*data.notes, *_length_notes(settings, train, max_length), *precision_notes(settings.precision)]
+    notes += filter(None, [give_salience(loaded, settings.worn, train.rows)])
     for note in notes:
         progress.say(note)
     return _Run(settings, data, loaded, rate, max_length, train, validation, progress, tuple(notes))
@@ -225,7 +227,7 @@ def _train_and_save(run: _Run, handle: Handle, checkpoint: Path | None, descript
     )
     # save_bundle replaces the whole folder: the checkpoints go when the bundle is complete, not before.
     saved_files = {ADAPTER: adapter} if saved else {}
-    parts = (run.loaded.model, run.loaded.tokenizer, settings.technique, info, saved_files)
+    parts = (run.loaded.model, run.loaded.tokenizer, settings.worn, info, saved_files)
     return on_main(lambda: save_bundle(settings.out, *parts))
 
 

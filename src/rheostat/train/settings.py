@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -61,7 +61,7 @@ class FinetuneSettings:
         data: Text data, or a file or folder to load it from.
         out: The bundle's folder.
         task: ``"classification"`` or ``"causal-lm"``.
-        technique: What the model wears.
+        technique: What the model wears; None for the token dial, with the recipe's entry where rows have labels.
         columns: The names of the data's columns, where ``data`` is a file or folder.
         limit: Use a stratified sample of so many train rows; None for all.
         epochs: Passes over the training data, at least 1.
@@ -107,7 +107,7 @@ class FinetuneSettings:
     data: TextData | str | Path
     out: Path
     task: Task = "classification"
-    technique: Technique = field(default_factory=TokenPruning)
+    technique: Technique | None = None
     columns: Columns = USUAL_COLUMNS
     limit: int | None = None
     epochs: int = 5
@@ -166,6 +166,13 @@ class FinetuneSettings:
         return Uniform(_KEEP_LOW_LORA) if self.trained.is_lora else Uniform()
 
     @property
+    def worn(self) -> Technique:
+        """What the model wears, or the default."""
+        if self.technique is not None:
+            return self.technique
+        return TokenPruning(entry=self.chosen_recipe.entry if self.task == "classification" else 0.0)
+
+    @property
     def judges(self) -> bool:
         """Whether the validation split decides something, so that there has to be one."""
         return self.choose == "best" or self.patience is not None
@@ -199,7 +206,7 @@ class FinetuneSettings:
         plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
         plain["recipe"] = self.chosen_recipe.to_json()
         columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
-        objects = {"technique": self.technique.to_json(), "trainable": self.trained.to_json(), "columns": columns}
+        objects = {"technique": self.worn.to_json(), "trainable": self.trained.to_json(), "columns": columns}
         return {**plain, "model": str(self.model), **objects}
 
     def _check_together(self) -> None:

@@ -59,7 +59,9 @@ class Work(ABC):
     def macs(self, request: Inputs) -> int:
         """Count the multiply-accumulates of a request."""
         self.run(request)
-        return batch_macs(self._cost, lengths_of(request), self._survivors()).total
+        survivors, handle = self._survivors(), self.subject.handle
+        entered = handle.entered() if survivors else None
+        return batch_macs(self._cost, lengths_of(request), survivors, entered=entered).total
 
     def cache(self, request: Inputs) -> int | None:
         """Return the bytes of the key-value cache after a request's prompt; None where there is no cache."""

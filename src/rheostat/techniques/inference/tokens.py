@@ -33,10 +33,12 @@ class TokenPruning(Cutting):
     tokens in this forward. With another decay than 1, ``tokens ** (l ** decay - (l - 1) ** decay)`` stands there for
     ``tokens``, so that about ``n x tokens ** (l ** decay)`` are left. Kept states stay in order and at their original
     positions. After the last block the hidden states are back at full length, each dropped one as it was when it was
-    dropped.
+    dropped. With an entry above 0, a part of the cut is made before the first block: about ``n x tokens ** entry``
+    states enter it, those whose token ids say most about the task (`rheostat.train.salience`), and the blocks keep
+    ``tokens ** (1 - entry)`` in place of ``tokens``.
 
     Source: https://arxiv.org/abs/2509.01190. Deviations: the ceiling; some positions are never dropped; padding neither
-    scores nor counts; the decay.
+    scores nor counts; the decay; the entry.
 
     Attributes:
         floor: Least number of states a block keeps of a row, at least 1.
@@ -45,19 +47,22 @@ class TokenPruning(Cutting):
             the row; the first of an encoder), ``"first"``, ``"last"``, ``"both"`` or ``"none"``.
         decay: How the cut is spread over the blocks, at least 0: 1 as in the paper, every block the same; below 1 the
             first block cuts deepest, and later ones leave more of what it kept.
+        entry: Which part of the cut, in its exponent, is made before the first block, in [0, 1]; above 0 the model
+            needs a table of salience, which a training for classification makes.
 
     Raises:
         SettingError: If a setting is unfit.
 
     Example:
         >>> TokenPruning(floor=8, scorer="mean").to_json()
-        {'name': 'tokens', 'floor': 8, 'scorer': 'mean', 'protect': 'auto', 'decay': 1.0}
+        {'name': 'tokens', 'floor': 8, 'scorer': 'mean', 'protect': 'auto', 'decay': 1.0, 'entry': 0.0}
     """
 
     floor: int = 5
     scorer: str = "attention"
     protect: str = "auto"
     decay: float = 1.0
+    entry: float = 0.0
 
     name: ClassVar[str] = "tokens"
     stage: ClassVar[Literal["inference"]] = "inference"
@@ -70,10 +75,12 @@ class TokenPruning(Cutting):
         Knob("scorer", "who ranks the states", "attention", choices=tuple(SCORERS)),
         Knob("protect", "which ends of a row are never dropped", "auto", choices=("auto", *_PROTECT)),
         Knob("decay", "how the cut is spread over the blocks: 1 evenly, below 1 early", 1.0, low=0.0, high=4.0),
+        Knob("entry", "part of the cut that is made before the first block", 0.0, low=0.0, high=1.0),
     )
 
     def cut(self, settings: Mapping[str, float], *, decoder: bool, marked: torch.Tensor | None = None) -> Cut:
         """Return what a forward at this keep rate drops."""
         ends = ("last" if decoder else "first") if self.protect == "auto" else self.protect
         first, last = _PROTECT[ends]
-        return Cut(settings["tokens"], self.floor, make_scorer(self.scorer), first, last, marked, self.decay)
+        scorer = make_scorer(self.scorer)
+        return Cut(settings["tokens"], self.floor, scorer, first, last, marked, self.decay, self.entry)

@@ -40,6 +40,7 @@ class Mixed(Recipe):
 
     name: ClassVar[str] = "mixed"
     summary: ClassVar[str] = "one random keep rate a step, low ones as often as high ones"
+    entry: ClassVar[float] = 0.8
 
     keep_low: float = 0.1
     keep_high: float = 1.0

@@ -63,10 +63,13 @@ class Recipe(ABC):
     Attributes:
         name: What users call it.
         summary: One line for tables.
+        entry: Which part of the token dial's cut is made before the first block where rows have labels; see
+            `rheostat.techniques.inference.tokens.TokenPruning`.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    entry: ClassVar[float] = 0.0
 
     @property
     def trains(self) -> tuple[str, ...]:

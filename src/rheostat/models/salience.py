@@ -1,0 +1,95 @@
+"""What each token of the vocabulary says about the task: who is read at all, known before the first block.
+
+A table of one number for each token id lies on a model as a buffer, which follows it from device to device and is no
+part of its weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rheostat.core.errors import SettingError
+from rheostat.models.families import locate
+
+__all__ = ["NEIGHBOUR", "read_salience", "salience_of", "salience_scores", "set_salience", "write_salience"]
+
+NEIGHBOUR: Final = 0.5
+"""What a token has of the salience of the one beside it, where that is more than its own: "not" goes with "good"."""
+
+_BUFFER: Final = "rheostat_salience"
+_FILE: Final = "salience.safetensors"
+
+
+def set_salience(model: nn.Module, table: torch.Tensor | None) -> None:
+    """Put a table on a model, in place of an earlier one; None takes it off.
+
+    Args:
+        model: A Transformers model of a supported family.
+        table: At least 0, float32 ``[vocabulary]``, by token id; infinite for a token that is always read.
+
+    Raises:
+        SettingError: If it has another shape or type, a negative number, or one that is none.
+    """
+    base: Any = locate(model).base
+    if table is None:
+        base._buffers.pop(_BUFFER, None)
+        return
+    rows = base.config.get_text_config().vocab_size
+    fits = table.ndim == 1 and table.dtype == torch.float32 and len(table) <= rows
+    if not fits or not bool((table >= 0).all()):
+        raise SettingError(
+            f"A table of salience has a number from 0 for each token id, at most {rows} of them.",
+            given=f"{tuple(table.shape)} of {table.dtype}" if not fits else "negative ones, or nan",
+            mend="Make it with rheostat.train.salience.learn_salience.",
+        )
+    base.register_buffer(_BUFFER, table.to(base.device), persistent=False)
+
+
+def salience_of(model: nn.Module) -> torch.Tensor | None:
+    """Return the table that lies on a model, or None."""
+    return locate(model).base._buffers.get(_BUFFER)
+
+
+def write_salience(folder: Path, model: nn.Module) -> None:
+    """Write a model's table into the folder of its weights; nothing where it has none."""
+    table = salience_of(model)
+    if table is not None:
+        save_file({_BUFFER: table.cpu()}, folder / _FILE)
+
+
+def read_salience(folder: Path, model: nn.Module) -> None:
+    """Put on a model the table that lies in the folder of its weights; nothing where there is none.
+
+    Raises:
+        SettingError: If it is not for this model.
+    """
+    if (folder / _FILE).is_file():
+        set_salience(model, load_file(folder / _FILE)[_BUFFER])
+
+
+def salience_scores(table: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return how much each token says: its own salience, or `NEIGHBOUR` of that beside it, whichever is more.
+
+    Args:
+        table: As for `set_salience`.
+        ids: Token ids ``[batch, length]``; those beyond the table's end say nothing.
+        mask: Which columns are real, bool ``[batch, length]``; None where all are.
+
+    Returns:
+        Float32 ``[batch, length]``; a row's scores depend on its real tokens alone.
+
+    Example:
+        >>> salience_scores(torch.tensor([0.0, 4.0, 1.0]), torch.tensor([[0, 0, 1, 2, 0]]), None)
+        tensor([[0.0000, 2.0000, 4.0000, 2.0000, 0.5000]])
+    """
+    own = torch.where(ids < len(table), table[ids.clamp(max=len(table) - 1)], 0.0)
+    lent = own.masked_fill(own.isinf(), 0.0)
+    if mask is not None:
+        lent = lent.masked_fill(~mask, 0.0)
+    lent = NEIGHBOUR * torch.nn.functional.pad(lent, (1, 1))
+    return torch.maximum(own, torch.maximum(lent[:, :-2], lent[:, 2:]))
