@@ -6,7 +6,8 @@ time. The minutes are processor time of one thread (OMP_NUM_THREADS=1), so that 
 work on the machine changes little; `--clock wall`, on an otherwise idle machine, counts the time that passes. `speed`
 measures what the settings gain, on the bundle of the first of `--recipes`: speed does not depend on weights. `table`
 prints the Markdown tables of the docs: means over seeds with Student's interval, and the majority class and the linear
-model beside them. `mixed` trains the depths of `--depths`, too, and is judged there. Settings are fixed beforehand, on
+model beside them. `mixed` trains the depths of `--depths`, too, and is judged there; `plain` is judged with a cut
+before the first block as well, which it never saw in training. Settings are fixed beforehand, on
 a validation part of train (docs/lab-log.md), with `--far 1200` on one that shares few names with what is learnt from;
 nothing is chosen by the test split.
 """
@@ -28,7 +29,7 @@ from rheostat.core.files import write_atomically
 from rheostat.core.measurement import read_measurements
 from rheostat.core.metrics import Metric
 from rheostat.core.statistics import half_width
-from rheostat.core.text import Split, TextData
+from rheostat.core.text import TextData
 from rheostat.core.workload import Data, Method, Workload
 from rheostat.measure.baselines import baselines
 from rheostat.measure.bench.bench import bench
@@ -36,15 +37,18 @@ from rheostat.measure.bench.laboratory import BenchOptions
 from rheostat.measure.bench.plan import configurations
 from rheostat.measure.probes import machine
 from rheostat.measure.quality import classification_quality
+from rheostat.models.salience import salience_of, set_salience
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
+from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Mixed, Recipe, read_recipe
+from rheostat.train.salience import learn_salience
 
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
 KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
-SHALLOW = {"fp32": (1.0,), "int8": (0.8, 0.6, 0.4, 0.3, 0.2)}
-"""Keep rates that are judged with all blocks, and with fewer."""
+EARLY = {"fp32": (0.5, 0.3), "int8": (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)}
+"""Keep rates that are judged, and those where a part of the cut is made before the first block."""
 MOST_EPOCHS = 1000
 RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 8e-5}
 """Learning rates: at 1e-4 runs with a full pass in every step fall back now and then; see the lab log."""
@@ -71,7 +75,7 @@ def train(args: argparse.Namespace) -> None:
                 "settings": training["settings"],
                 "commit": commit(),
                 "machine": machine("cpu"),
-                "accuracy": _judged(args, folder, recipe, data.split("validation" if args.far else "test")),
+                "accuracy": _judged(args, folder, recipe, data),
             }
             write_atomically(_file(args, recipe, seed), json.dumps(row, indent=1) + "\n")
             print(json.dumps({name: row[name] for name in ("recipe", "seed", "steps", "accuracy")}))
@@ -84,12 +88,17 @@ def _recipe(args: argparse.Namespace, name: str) -> Recipe:
 
 
 def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[dict[str, Any], tuple[float, ...]]]:
-    """Yield what a recipe is judged at: precision, and depth if not all blocks run; and keep rates."""
-    for precision, keeps in KEEPS.items():
-        yield {"precision": precision}, keeps
-        if "depth" in _recipe(args, recipe).trains:
-            # The last is all blocks.
-            yield from (({"precision": precision, "depth": depth}, SHALLOW[precision]) for depth in args.depths[:-1])
+    """Yield what a recipe is judged at: precision, entry, and depth if not all blocks run; and keep rates."""
+    own = _recipe(args, recipe)
+    entries = (own.entry,) if own.entry else (0.0, Mixed.entry) if recipe == "plain" else (0.0,)
+    # The last depth is all blocks.
+    depths = [{}, *({"depth": depth} for depth in args.depths[:-1] if "depth" in own.trains)]
+    for entry in entries:
+        for precision in KEEPS:
+            keeps = EARLY[precision] if entry else KEEPS[precision]
+            for depth in depths:
+                whole = (1.0,) if precision == "fp32" and entry and entry == own.entry else ()
+                yield {"precision": precision, "entry": entry, **depth}, (*whole, *keeps)
 
 
 def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed: int) -> FinetuneSettings:
@@ -110,12 +119,17 @@ def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed
     )
 
 
-def _judged(args: argparse.Namespace, folder: Path, recipe: str, test: Split) -> dict[str, dict[str, float]]:
-    """Return accuracy by precision and depth, then by keep rate."""
+def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData) -> dict[str, dict[str, float]]:
+    """Return accuracy by precision, depth and entry, then by keep rate."""
     found: dict[str, dict[str, float]] = {}
+    test = data.split("validation" if args.far else "test")
+    tokenizer = load(folder).tokenizer
+    learnt = make_examples(tokenizer, data.split("train"), "classification", args.max_length).rows
     for fixed, keeps in _dials(args, recipe):
         bundle = load(folder)
         bundle.handle.detach()
+        if fixed["entry"] and salience_of(bundle.model) is None:
+            set_salience(bundle.model, learn_salience(learnt, bundle.tokenizer, bundle.model.config.vocab_size))
         bundle = replace(bundle, handle=configure(bundle.model, {**fixed, "tokens": 1.0}))
         dial = {name: value for name, value in fixed.items() if name == "depth"}
         found[_line(fixed)] = {
@@ -145,8 +159,8 @@ def table(args: argparse.Namespace) -> None:
     rows = _rows(args)
     speeds = _speeds(args)
     recipes = [recipe for recipe in args.recipes if any(row["recipe"] == recipe for row in rows)]
-    print("| precision | depth | keep | measured speed-up | " + " | ".join(recipes) + " |")
-    print("|---|---:|---:|---:|" + "---:|" * len(recipes))
+    print("| precision | depth | entry | keep | measured speed-up | " + " | ".join(recipes) + " |")
+    print("|---|---:|---:|---:|---:|" + "---:|" * len(recipes))
     for line in dict.fromkeys(line for row in rows for line in row["accuracy"]):
         for keep in dict.fromkeys(keep for row in rows for keep in row["accuracy"].get(line, ())):
             gain = speeds.get((line, keep))
@@ -175,7 +189,7 @@ def _values(rows: list[dict[str, Any]], recipe: str, line: str, keep: str) -> li
 def _line(configuration: Mapping[str, Any]) -> str:
     # A bench writes numbers of dials as floats.
     depth = configuration.get("depth")
-    return f"{configuration['precision']} {'all' if depth is None else f'{depth:g}'}"
+    return f"{configuration['precision']} {'all' if depth is None else f'{depth:g}'} {configuration['entry']:g}"
 
 
 def _cell(values: list[float]) -> str:

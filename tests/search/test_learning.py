@@ -9,7 +9,9 @@ import pytest
 from rheostat.bundle import load, read_manifest
 from rheostat.core.errors import SettingError
 from rheostat.core.text import TextData
+from rheostat.models.salience import salience_of
 from rheostat.search.learning import learn, read_texts, settings_of, write_texts
+from rheostat.techniques import TokenPruning
 from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.recipes import Plain, Uniform
 from tests.saved import make_data, save_tiny
@@ -44,7 +46,11 @@ def test_a_model_as_it_is_and_a_trained_one(tmp_path: Path, data: TextData) -> N
     write_texts(tmp_path / "texts", data, ("train", "validation"))
     order = {"model": str(source), "data": str(tmp_path / "texts"), "training": {}, "more": {"epochs": 1, "limit": 8}}
     learn({**order, "out": str(tmp_path / "wrapped")})
-    assert load(tmp_path / "wrapped").label_names == data.label_names
+    wrapped = load(tmp_path / "wrapped")
+    assert wrapped.label_names == data.label_names
+    # Words tell the labels of these texts, so that a cut before the first block needs no training.
+    assert wrapped.handle.technique == TokenPruning(entry=0.8)
+    assert salience_of(wrapped.model) is not None
     for _ in range(2):
         # The second time it is there.
         learn({**order, "training": {"recipe": "plain"}, "out": str(tmp_path / "trained")})

@@ -11,12 +11,13 @@ import torch
 
 from rheostat.bundle import load
 from rheostat.core.errors import SettingError
+from rheostat.core.text import Split
 from rheostat.models.salience import salience_of
 from rheostat.models.sources import load_model
 from rheostat.techniques import TokenPruning, configure
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Mixed, Uniform
-from rheostat.train.salience import learn_salience
+from rheostat.train.salience import learn_salience, with_technique, words_tell
 from tests.saved import make_data
 
 GOOD, BAD, POOR, FILM, RARE = 10, 11, 12, 13, 14
@@ -105,14 +106,38 @@ def test_the_table_is_part_of_what_is_checked(settings: FinetuneSettings) -> Non
 
 
 @pytest.mark.parametrize(
-    ("changes", "entry"), [({"recipe": Uniform()}, 0.0), ({"technique": TokenPruning(entry=0.5)}, 0.5)]
+    ("changes", "entry"),
+    [
+        ({}, 0.8),
+        ({"recipe": Uniform()}, 0.0),
+        ({"recipe": None}, 0.0),
+        ({"technique": TokenPruning(entry=0.5)}, 0.5),
+    ],
 )
 def test_the_recipe_says_the_entry_unless_the_technique_does(
     settings: FinetuneSettings, changes: dict[str, Any], entry: float
 ) -> None:
-    changed = replace(settings, **changes)
+    changed = with_technique(replace(settings, **changes), make_data())
     assert changed.worn == TokenPruning(entry=entry)
     assert changed.to_json()["technique"]["entry"] == entry
+
+
+def test_where_words_tell_nothing_everything_enters(settings: FinetuneSettings) -> None:
+    # Which word comes first tells the label: no table of words could.
+    texts = [("w1 w2", "w2 w1")[row % 2] for row in range(24)]
+    data = replace(make_data(), splits={"train": Split(texts, labels=[row % 2 for row in range(24)])})
+    assert words_tell(data.split("train")) == 0.0
+    folder = finetune(replace(settings, data=data))
+    bundle = load(folder)
+    assert bundle.handle.technique == TokenPruning()
+    assert "Every token enters the first block" in " ".join(bundle.info.notes)
+    assert not (folder / "salience.safetensors").exists()
+
+
+def test_what_words_tell_is_a_share_of_what_the_majority_gets_wrong() -> None:
+    assert words_tell(make_data(rows=60).split("train")) == 1.0
+    assert words_tell(Split(["w1"] * 6, labels=[0] * 6)) == 0.0
+    assert words_tell(Split(["w1", "w2"], labels=[0, 1])) == 0.0
 
 
 def test_going_on_without_an_entry_leaves_the_table_behind(settings: FinetuneSettings, tmp_path: Path) -> None:
@@ -122,6 +147,6 @@ def test_going_on_without_an_entry_leaves_the_table_behind(settings: FinetuneSet
 
 
 def test_a_language_model_has_no_labels_to_go_by(writing: FinetuneSettings) -> None:
-    assert replace(writing, recipe=Mixed()).worn == TokenPruning()
+    assert with_technique(replace(writing, recipe=Mixed()), make_data("causal-lm")).worn == TokenPruning()
     with pytest.raises(SettingError, match="what tokens say about labels"):
         finetune(replace(writing, technique=TokenPruning(entry=0.5)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rheostat.core.errors import SettingError
+from rheostat.techniques import TokenPruning
 from rheostat.train.adapters import Trainable
 from rheostat.train.rates import usual_rate
 from rheostat.train.recipes import Plain, Uniform
@@ -39,7 +40,8 @@ def test_what_a_run_learns_from_is_json_without_places() -> None:
     said = SETTINGS.to_json()
     assert json.loads(json.dumps(said)) == said
     assert not {"data", "out", "resume", "save_minutes"} & set(said)
-    assert said["technique"]["name"] == "tokens"
+    assert said["technique"] is None
+    assert replace(SETTINGS, technique=TokenPruning(floor=3)).to_json()["technique"]["floor"] == 3
     assert replace(SETTINGS, out="elsewhere", resume=True).to_json() == said
     assert replace(SETTINGS, seed=1).to_json() != said
 

@@ -78,8 +78,10 @@ def finetune(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
 
 
 def finetune_settings(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> FinetuneSettings:
-    """Return the settings of a run: ``recipe`` is a name or None, ``recipe_changes`` what to change in it, ``entry`` the
-    token dial's or None."""
+    """Return the settings of a run: ``recipe`` is a name or None, ``recipe_changes`` what to change in it.
+
+    ``entry`` is the token dial's, or None for the recipe's.
+    """
     from rheostat.techniques import TokenPruning
     from rheostat.train.data import Columns
     from rheostat.train.recipes import read_recipe, with_changes

@@ -12,12 +12,14 @@ from rheostat.bundle.store import MANIFEST, BundleInfo, save_bundle
 from rheostat.core.errors import SettingError
 from rheostat.core.files import write_atomically
 from rheostat.core.text import Split, TextData
+from rheostat.models.salience import set_salience
 from rheostat.models.sources import length_limit, load_model
 from rheostat.search.parts import ADAPTER, RECIPE
-from rheostat.techniques import TokenPruning
 from rheostat.train.adapters.trainable import Trainable
+from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
-from rheostat.train.recipes import read_recipe
+from rheostat.train.recipes import Mixed, read_recipe
+from rheostat.train.salience import dial_for, learn_salience
 
 __all__ = ["learn", "read_texts", "settings_of", "write_texts"]
 
@@ -51,7 +53,7 @@ def settings_of(
 
 
 def learn(order: Mapping[str, Any]) -> None:
-    """Fine-tune by an order; one without axes makes a bundle of the model as it is.
+    """Fine-tune by an order; one without axes makes a bundle of the model as it is, with the dial that fits the texts.
 
     Args:
         order: ``model``, ``data`` (a file of `write_texts`), ``out``, ``training`` and ``more`` as `settings_of`
@@ -87,4 +89,9 @@ def _wrap(model: str, data: TextData, out: Path) -> None:
     loaded = load_model(model, data.task, label_names=data.label_names)
     longest = min(length_limit(loaded.model, loaded.tokenizer) or 512, 512)
     info = BundleInfo(data.task, longest, data.label_names, loaded.origin)
-    save_bundle(out, loaded.model, loaded.tokenizer, TokenPruning(), info)
+    dial = dial_for(data, Mixed.entry)
+    if dial.entry:
+        rows = make_examples(loaded.tokenizer, data.split("train"), data.task, longest).rows
+        vocabulary = loaded.model.config.get_text_config().vocab_size
+        set_salience(loaded.model, learn_salience(rows, loaded.tokenizer, vocabulary))
+    save_bundle(out, loaded.model, loaded.tokenizer, dial, info)

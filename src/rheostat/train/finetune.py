@@ -37,7 +37,7 @@ from rheostat.train.options import check_tracker, more_arguments, precision_note
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
 from rheostat.train.rates import usual_rate
-from rheostat.train.salience import give_salience
+from rheostat.train.salience import give_salience, with_technique
 from rheostat.train.sampling import stratified_sample
 from rheostat.train.settings import FinetuneSettings
 from rheostat.train.together import is_main, join, on_main, processes
@@ -99,6 +99,7 @@ def finetune(settings: FinetuneSettings) -> Path:
     settings = on_main(lambda: with_precision(settings))
     check_tracker(settings.track)
     data = _data(settings)
+    settings = on_main(lambda: with_technique(settings, data))
     description = _description(settings, data)
     if settings.resume and on_main(lambda: _is_complete(settings.out, description)):
         return settings.out
@@ -156,7 +157,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
     validation = _validation(loaded, data, settings, max_length)
     notes = [*data.notes, *_length_notes(settings, train, max_length), *precision_notes(settings.precision)]
-    notes += filter(None, [give_salience(loaded, settings.worn, train.rows)])
+    notes += filter(None, [give_salience(loaded, settings, train.rows)])
     for note in notes:
         progress.say(note)
     return _Run(settings, data, loaded, rate, max_length, train, validation, progress, tuple(notes))

@@ -61,7 +61,8 @@ class FinetuneSettings:
         data: Text data, or a file or folder to load it from.
         out: The bundle's folder.
         task: ``"classification"`` or ``"causal-lm"``.
-        technique: What the model wears; None for the token dial, with the recipe's entry where rows have labels.
+        technique: What the model wears; None for the token dial, with the recipe's entry where words tell the labels,
+            see `rheostat.train.salience.with_technique`.
         columns: The names of the data's columns, where ``data`` is a file or folder.
         limit: Use a stratified sample of so many train rows; None for all.
         epochs: Passes over the training data, at least 1.
@@ -167,10 +168,8 @@ class FinetuneSettings:
 
     @property
     def worn(self) -> Technique:
-        """What the model wears, or the default."""
-        if self.technique is not None:
-            return self.technique
-        return TokenPruning(entry=self.chosen_recipe.entry if self.task == "classification" else 0.0)
+        """What the model wears, or the token dial as in the paper."""
+        return TokenPruning() if self.technique is None else self.technique
 
     @property
     def judges(self) -> bool:
@@ -206,7 +205,8 @@ class FinetuneSettings:
         plain = {spec.name: getattr(self, spec.name) for spec in fields(self) if spec.name not in _NOT_LEARNT_FROM}
         plain["recipe"] = self.chosen_recipe.to_json()
         columns = {name: getattr(self.columns, name) for name in self.columns.__dataclass_fields__}
-        objects = {"technique": self.worn.to_json(), "trainable": self.trained.to_json(), "columns": columns}
+        technique = None if self.technique is None else self.technique.to_json()
+        objects = {"technique": technique, "trainable": self.trained.to_json(), "columns": columns}
         return {**plain, "model": str(self.model), **objects}
 
     def _check_together(self) -> None:
