@@ -49,6 +49,7 @@ RECIPES = ("plain", "uniform", "sandwich", "mixed")
 KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
 EARLY = {"fp32": (0.5, 0.3), "int8": (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)}
 """Keep rates that are judged, and those where a part of the cut is made before the first block."""
+SPEEDS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0)
 MOST_EPOCHS = 1000
 RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 8e-5}
 """Learning rates: at 1e-4 runs with a full pass in every step fall back now and then; see the lab log."""
@@ -143,13 +144,16 @@ def speed(args: argparse.Namespace) -> None:
     """Measure what the settings gain on one bundle, in turn with the plain model."""
     data = Data(load_data(args.data, "classification", seed=0), "test")
     recipe = args.recipes[0]
-    for fixed, keeps in _dials(args, recipe):
+    dials = [*_dials(args, "plain"), *_dials(args, "mixed")]
+    wanted = {_line(fixed): fixed for fixed, _ in dials}
+    for line, fixed in wanted.items():
+        keeps = sorted({keep for other, some in dials if _line(other) == line for keep in some}, reverse=True)
         bench(
             [str(_folder(args, recipe, args.seeds[0]))],
-            Workload("classify", requests=4, batch_size=16, max_length=args.max_length, quality_rows=32),
+            Workload("classify", requests=2, batch_size=16, max_length=args.max_length, quality_rows=32),
             configurations(fixed, {"tokens": list(keeps)}),
             data=data,
-            method=Method(rounds=5, sittings=2),
+            method=Method(rounds=4, sittings=2),
             options=BenchOptions(_speed_folder(args)),
         )
 
@@ -167,10 +171,27 @@ def table(args: argparse.Namespace) -> None:
             shown = "" if gain is None else f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
             cells = " | ".join(_cell(_values(rows, recipe, line, keep)) for recipe in recipes)
             print(f"| {line.replace(' ', ' | ')} | {keep} | {shown} | {cells} |")
+    if speeds:
+        _print_best(rows, recipes, speeds)
     steps = {recipe: fmean(row["steps"] for row in rows if row["recipe"] == recipe) for recipe in recipes}
     print("\nSteps: " + ", ".join(f"{recipe} {count:.0f}" for recipe, count in steps.items()))
     for name, values in baselines(load_data(args.data, "classification", seed=0), on="test").items():
         print(f"{name}: {values['accuracy']:.2%}")
+
+
+def _print_best(rows: list[dict[str, Any]], recipes: list[str], speeds: Mapping[tuple[str, str], Metric]) -> None:
+    """Print the best accuracy at each speed or above it; every recipe chooses among its own settings alike."""
+    print("\n| at least | " + " | ".join(recipes) + " |\n|---:|" + "---:|" * len(recipes))
+    # At neutral every model is the plain one.
+    neutral = {(f"fp32 all {entry:g}", "1"): 1.0 for entry in (0.0, Mixed.entry)}
+    gains = {**{setting: gain.value or 0.0 for setting, gain in speeds.items()}, **neutral}
+    for speed in SPEEDS:
+        cells = []
+        for recipe in recipes:
+            found = {at: _values(rows, recipe, *at) for at, gain in gains.items() if gain >= speed}
+            best = max((at for at in found if found[at]), key=lambda at: fmean(found[at]), default=None)
+            cells.append("" if best is None else f"{_cell(found[best])} ({', '.join(best)})")
+        print(f"| {speed:g}x | " + " | ".join(cells) + " |")
 
 
 def _speeds(args: argparse.Namespace) -> dict[tuple[str, str], Metric]:
@@ -183,7 +204,8 @@ def _speeds(args: argparse.Namespace) -> dict[tuple[str, str], Metric]:
 
 
 def _values(rows: list[dict[str, Any]], recipe: str, line: str, keep: str) -> list[float]:
-    return [row["accuracy"][line][keep] for row in rows if row["recipe"] == recipe and line in row["accuracy"]]
+    judged = [row["accuracy"].get(line, {}) for row in rows if row["recipe"] == recipe]
+    return [one[keep] for one in judged if keep in one]
 
 
 def _line(configuration: Mapping[str, Any]) -> str:

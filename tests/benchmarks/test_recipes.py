@@ -31,16 +31,19 @@ def test_runs_are_judged_once_and_stand_in_one_table(
     files = sorted((tmp_path / "recipes-words").iterdir())
     assert [one.name for one in files] == ["mixed-0.json", "plain-0.json"]
     mixed, plain = (json.loads(one.read_text())["accuracy"] for one in files)
-    for row in (mixed, plain):
-        assert set(row["fp32 all"]) == {"1", "0.5", "0.3"}
-        assert set(row["int8 all"]) == {"0.6", "0.5", "0.4", "0.3", "0.2"}
-    assert set(mixed) - set(plain) == {"fp32 1", "int8 1"}
+    assert set(plain["fp32 all 0"]) == {"1", "0.5", "0.3"}
+    assert set(plain["int8 all 0"]) == {"0.6", "0.5", "0.4", "0.3", "0.2"}
+    # What plain never saw in training: a cut before the first block.
+    assert set(plain["fp32 all 0.8"]) == {"0.5", "0.3"}
+    assert set(mixed["fp32 all 0.8"]) == {"1", "0.5", "0.3"}
+    assert set(plain["int8 all 0.8"]) == set(mixed["int8 all 0.8"]) == {"1", "0.6", "0.4", "0.3", "0.2", "0.1"}
+    assert set(mixed) - set(plain) == {"fp32 1 0.8", "int8 1 0.8"}
     capsys.readouterr()
     recipes.main(["train", *shared])
     assert not capsys.readouterr().out, "what is on file was made again"
     # As a bench writes them: numbers of dials are floats.
     measured = SimpleNamespace(
-        configuration={"precision": "int8", "depth": 1.0, "tokens": 0.2},
+        configuration={"precision": "int8", "depth": 1.0, "entry": 0.8, "tokens": 0.2},
         metrics={"speedup": Metric(3.0, "1", 2.9, 3.1)},
         status="ok",
     )
@@ -48,8 +51,11 @@ def test_runs_are_judged_once_and_stand_in_one_table(
     monkeypatch.setattr(recipes, "read_measurements", lambda folder: [measured])
     recipes.main(["table", *shared])
     said = capsys.readouterr().out
-    assert "| precision | depth | keep | measured speed-up | plain | mixed |" in said
-    assert f"| int8 | 1 | 0.2 | 3.00x (2.90 to 3.10) |  | {mixed['int8 1']['0.2']:.2%} |" in said
+    assert "| precision | depth | entry | keep | measured speed-up | plain | mixed |" in said
+    fast = f"{mixed['int8 1 0.8']['0.2']:.2%}"
+    assert f"| int8 | 1 | 0.8 | 0.2 | 3.00x (2.90 to 3.10) |  | {fast} |" in said
+    assert f"| 3x |  | {fast} (int8 1 0.8, 0.2) |" in said
+    assert "| 4x |  |  |" in said
     assert "Steps: plain" in said
 
 
@@ -77,4 +83,4 @@ def test_far_texts_are_judged_in_place_of_the_test_split(tmp_path: Path) -> None
     shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
     recipes.main(["train", *shared, "--max-length", "16", "--precision", "fp32"])
     (row,) = (json.loads(one.read_text()) for one in (tmp_path / "recipes-words-far").iterdir())
-    assert all(accuracy * 8 == int(accuracy * 8) for accuracy in row["accuracy"]["fp32 all"].values())
+    assert all(accuracy * 8 == int(accuracy * 8) for accuracy in row["accuracy"]["fp32 all 0"].values())

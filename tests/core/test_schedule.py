@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rheostat.core.schedule import block_rate, keep_count, keep_counts
+from rheostat.core.schedule import block_rate, keep_count, keep_counts, rate_of_work, split_rate
 
 # What people write: up to six decimals.
 RATES = st.decimals("0.000001", "1", places=6).filter(lambda rate: rate > 0)
@@ -111,3 +111,19 @@ def test_a_row_without_tokens_keeps_none() -> None:
 def test_the_last_block_of_a_long_text_is_at_the_floor() -> None:
     assert keep_counts(16, 0.5, 5, 3) == [8, 5, 5]
     assert keep_counts(16, 0.5, 5, 3, protected=7) == [8, 7, 7]
+
+
+@given(st.floats(1e-6, 1.0), st.floats(0.0, 1.0))
+def test_what_enters_and_what_a_block_keeps_multiply_to_the_rate(rate: float, entry: float) -> None:
+    before, after = split_rate(rate, entry)
+    assert before * after == pytest.approx(rate)
+    assert split_rate(rate, 0.0) == (1.0, rate)
+    assert split_rate(rate, 1.0) == (rate, 1.0)
+
+
+@given(st.floats(0.05, 1.0), st.integers(1, 40), st.floats(0.0, 1.0))
+def test_the_rate_of_a_share_of_work_makes_that_share(share: float, blocks: int, entry: float) -> None:
+    rate = rate_of_work(share, blocks, entry)
+    entering = sum(rate ** (entry + block * (1 - entry)) for block in range(blocks)) / blocks
+    assert share <= rate <= 1.0
+    assert entering == pytest.approx(share, abs=1e-4) or (rate == share and entering > share)

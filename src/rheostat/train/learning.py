@@ -35,6 +35,7 @@ class Learner:
     def __init__(self, recipe: Recipe, loss: Loss, handle: Handle) -> None:
         self._recipe, self._loss, self._handle = recipe, loss, handle
         self.blocks = len(locate(handle.model).blocks)
+        self._entry: float = getattr(handle.technique, "entry", 0.0)
         recipe.check(self.blocks)
         if isinstance(loss, ContinuationLoss) and any(one.depths for one in self.passes(0, 0, 1)):
             raise SettingError(
@@ -52,7 +53,7 @@ class Learner:
 
     def passes(self, seed: int, step: int, steps: int) -> tuple[Pass, ...]:
         """Return the passes of a step; see `Moment`."""
-        return self._recipe.passes(Moment(seed, step, steps, self.blocks))
+        return self._recipe.passes(Moment(seed, step, steps, self.blocks, self._entry))
 
     def step(self, seed: int, step: int, steps: int) -> Iterator[tuple[Pass, float]]:
         """Yield each pass of a step with its share of the step's gradient; what was remembered is forgotten after."""

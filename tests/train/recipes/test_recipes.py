@@ -72,6 +72,20 @@ def test_mixed_draws_as_many_rates_below_the_geometric_mean_as_above_it() -> Non
     assert abs(sum(rate < 0.2 for rate in rates) / 2000 - 0.5) < 0.03
 
 
+@pytest.mark.parametrize(("blocks", "entry"), [(6, 0.8), (18, 0.0), (18, 0.8)])
+def test_mixed_begins_at_an_eighth_of_the_work_of_any_model(blocks: int, entry: float) -> None:
+    passes = [Mixed(full=0.0).passes(Moment(0, step, 500, blocks, entry)) for step in range(500)]
+    lowest = min(only.settings["tokens"] for (only,) in passes)
+    entering = [lowest ** (entry + block * (1 - entry)) for block in range(blocks)]
+    assert sum(entering) / blocks == pytest.approx(0.125, abs=0.005)
+    assert "from an eighth of the work to 1" in Mixed().told()
+
+
+def test_mixed_stays_below_its_upper_end() -> None:
+    passes = [Mixed(keep_high=0.3, full=0.0).passes(Moment(0, step, 50, 18)) for step in range(50)]
+    assert all(only.settings["tokens"] == pytest.approx(0.3) for (only,) in passes)
+
+
 def test_mixed_begins_with_the_full_model_alone() -> None:
     recipe = Mixed(full=0.0, warm=0.25)
     full = [recipe.passes(Moment(0, step, 400, 6)) == (Pass(),) for step in range(400)]

@@ -22,12 +22,14 @@ class Moment:
         step: Optimisation steps done before it.
         steps: Optimisation steps of the whole run.
         blocks: Blocks of the model.
+        entry: Which part of the token dial's cut is made before the first of them, in [0, 1].
     """
 
     seed: int
     step: int
     steps: int
     blocks: int
+    entry: float = 0.0
 
     @property
     def done(self) -> float:
