@@ -16,12 +16,13 @@ from torch import nn
 from rheostat.core.errors import SettingError
 from rheostat.models.families import locate
 
-__all__ = ["NEIGHBOUR", "read_salience", "salience_of", "salience_scores", "set_salience", "write_salience"]
+__all__ = ["BUFFER", "NEIGHBOUR", "read_salience", "salience_of", "salience_scores", "set_salience", "write_salience"]
 
 NEIGHBOUR: Final = 0.5
 """What a token has of the salience of the one beside it, where that is more than its own: "not" goes with "good"."""
 
-_BUFFER: Final = "rheostat_salience"
+BUFFER: Final = "rheostat_salience"
+"""What the table is called among the buffers of a base model."""
 _FILE: Final = "salience.safetensors"
 
 
@@ -37,7 +38,7 @@ def set_salience(model: nn.Module, table: torch.Tensor | None) -> None:
     """
     base: Any = locate(model).base
     if table is None:
-        base._buffers.pop(_BUFFER, None)
+        base._buffers.pop(BUFFER, None)
         return
     rows = base.config.get_text_config().vocab_size
     fits = table.ndim == 1 and table.dtype == torch.float32 and len(table) <= rows
@@ -47,19 +48,19 @@ def set_salience(model: nn.Module, table: torch.Tensor | None) -> None:
             given=f"{tuple(table.shape)} of {table.dtype}" if not fits else "negative ones, or nan",
             mend="Make it with rheostat.train.salience.learn_salience.",
         )
-    base.register_buffer(_BUFFER, table.to(base.device), persistent=False)
+    base.register_buffer(BUFFER, table.to(base.device), persistent=False)
 
 
 def salience_of(model: nn.Module) -> torch.Tensor | None:
     """Return the table that lies on a model, or None."""
-    return locate(model).base._buffers.get(_BUFFER)
+    return locate(model).base._buffers.get(BUFFER)
 
 
 def write_salience(folder: Path, model: nn.Module) -> None:
     """Write a model's table into the folder of its weights; nothing where it has none."""
     table = salience_of(model)
     if table is not None:
-        save_file({_BUFFER: table.cpu()}, folder / _FILE)
+        save_file({BUFFER: table.float().cpu()}, folder / _FILE)
 
 
 def read_salience(folder: Path, model: nn.Module) -> None:
@@ -69,7 +70,7 @@ def read_salience(folder: Path, model: nn.Module) -> None:
         SettingError: If it is not for this model.
     """
     if (folder / _FILE).is_file():
-        set_salience(model, load_file(folder / _FILE)[_BUFFER])
+        set_salience(model, load_file(folder / _FILE)[BUFFER])
 
 
 def salience_scores(table: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -25,7 +25,7 @@ from rheostat.models.families import Family, Located, locate
 from rheostat.models.flow import NOTHING, Cut, Flow, Given
 from rheostat.models.layouts import Layout
 from rheostat.models.pruned_block import pruned_block
-from rheostat.models.salience import salience_of, salience_scores
+from rheostat.models.salience import BUFFER, salience_scores
 from rheostat.models.segment import CURRENT_RUN, Everything, Run, Segment, current_segment
 
 __all__ = ["HALF_WIDTHS", "Director", "Order", "Worn", "wear"]
@@ -310,7 +310,7 @@ def _salience(model: Any, named: dict[str, Any], cut: Cut, mask: torch.Tensor | 
     """Return how much each token says, where a cut goes by it."""
     if cut.rate == 1.0 or cut.entry == 0.0:
         return None
-    ids, table = named.get("input_ids"), salience_of(model)
+    ids, table = named.get("input_ids"), model._buffers.get(BUFFER)
     if ids is None or table is None:
         raise SettingError(
             "A cut before the first block goes by the salience of token ids.",
