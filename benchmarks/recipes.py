@@ -83,9 +83,9 @@ def train(args: argparse.Namespace) -> None:
 
 
 def _recipe(args: argparse.Namespace, name: str) -> Recipe:
-    """Return a recipe as it is shipped; `mixed` with depths, and the full model first."""
+    """Return a recipe as it is shipped; `mixed` with depths."""
     found = read_recipe(name)
-    return replace(found, depths=tuple(args.depths), keep_low=0.4, warm=0.4) if isinstance(found, Mixed) else found
+    return replace(found, depths=tuple(args.depths)) if isinstance(found, Mixed) else found
 
 
 def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[dict[str, Any], tuple[float, ...]]]:

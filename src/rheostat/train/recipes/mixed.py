@@ -48,7 +48,7 @@ class Mixed(Recipe):
 
     keep_low: float | None = None
     keep_high: float = 1.0
-    full: float = 0.5
+    full: float = 0.3
     warm: float = 0.0
     depths: tuple[int, ...] = ()
 
