@@ -49,6 +49,8 @@ RECIPES = ("plain", "uniform", "sandwich", "mixed")
 KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
 EARLY = {"fp32": (0.5, 0.3), "int8": (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)}
 """Keep rates that are judged, and those where a part of the cut is made before the first block."""
+ENTRY = 0.8
+"""What six blocks get; see `rheostat.train.salience.early_dial`."""
 SPEEDS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0)
 MOST_EPOCHS = 1000
 RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 8e-5}
@@ -91,14 +93,14 @@ def _recipe(args: argparse.Namespace, name: str) -> Recipe:
 def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[dict[str, Any], tuple[float, ...]]]:
     """Yield what a recipe is judged at: precision, entry, and depth if not all blocks run; and keep rates."""
     own = _recipe(args, recipe)
-    entries = (own.entry,) if own.entry else (0.0, Mixed.entry) if recipe == "plain" else (0.0,)
+    entries = (ENTRY,) if own.early else (0.0, ENTRY) if recipe == "plain" else (0.0,)
     # The last depth is all blocks.
     depths = [{}, *({"depth": depth} for depth in args.depths[:-1] if "depth" in own.trains)]
     for entry in entries:
         for precision in KEEPS:
             keeps = EARLY[precision] if entry else KEEPS[precision]
             for depth in depths:
-                whole = (1.0,) if precision == "fp32" and entry and entry == own.entry else ()
+                whole = (1.0,) if precision == "fp32" and own.early else ()
                 yield {"precision": precision, "entry": entry, **depth}, (*whole, *keeps)
 
 
@@ -183,7 +185,7 @@ def _print_best(rows: list[dict[str, Any]], recipes: list[str], speeds: Mapping[
     """Print the best accuracy at each speed or above it; every recipe chooses among its own settings alike."""
     print("\n| at least | " + " | ".join(recipes) + " |\n|---:|" + "---:|" * len(recipes))
     # At neutral every model is the plain one.
-    neutral = {(f"fp32 all {entry:g}", "1"): 1.0 for entry in (0.0, Mixed.entry)}
+    neutral = {(f"fp32 all {entry:g}", "1"): 1.0 for entry in (0.0, ENTRY)}
     gains = {**{setting: gain.value or 0.0 for setting, gain in speeds.items()}, **neutral}
     for speed in SPEEDS:
         cells = []

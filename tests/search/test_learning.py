@@ -49,7 +49,7 @@ def test_a_model_as_it_is_and_a_trained_one(tmp_path: Path, data: TextData) -> N
     wrapped = load(tmp_path / "wrapped")
     assert wrapped.label_names == data.label_names
     # Words tell the labels of these texts, so that a cut before the first block needs no training.
-    assert wrapped.handle.technique == TokenPruning(entry=0.8)
+    assert wrapped.handle.technique == TokenPruning(entry=0.4)
     assert salience_of(wrapped.model) is not None
     for _ in range(2):
         # The second time it is there.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModel
 
 from rheostat.bundle import load
 from rheostat.core.errors import SettingError
@@ -15,9 +16,10 @@ from rheostat.core.text import Split
 from rheostat.models.salience import salience_of
 from rheostat.models.sources import load_model
 from rheostat.techniques import TokenPruning, configure
+from rheostat.testing import tiny_model
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Mixed, Uniform
-from rheostat.train.salience import learn_salience, with_technique, words_tell
+from rheostat.train.salience import early_dial, learn_salience, with_technique, words_tell
 from tests.saved import make_data
 
 GOOD, BAD, POOR, FILM, RARE = 10, 11, 12, 13, 14
@@ -75,16 +77,16 @@ def settings(models: dict[str, Path], tmp_path: Path) -> FinetuneSettings:
 def test_a_bundle_of_mixed_cuts_before_the_first_block(settings: FinetuneSettings) -> None:
     folder = finetune(settings)
     bundle = load(folder)
-    assert bundle.handle.technique == TokenPruning(entry=0.8)
+    assert bundle.handle.technique == TokenPruning(entry=0.4)
     assert "What each token id says about the labels" in " ".join(bundle.info.notes)
     ids = torch.arange(4, 16)[None]
     with torch.no_grad(), bundle.handle.at(tokens=0.3):
         bundle.model(input_ids=ids)
         entered = bundle.handle.entered()
-    assert len(entered[0]) == 5
+    assert len(entered[0]) == 8
     with torch.no_grad(), bundle.handle.at(tokens=0.7):
         bundle.model(input_ids=ids)
-        assert len(bundle.handle.entered()[0]) == 10
+        assert len(bundle.handle.entered()[0]) == 11
     again = load_model(str(folder), "classification").model
     table, own = salience_of(again), salience_of(bundle.model)
     assert table is not None
@@ -108,7 +110,7 @@ def test_the_table_is_part_of_what_is_checked(settings: FinetuneSettings) -> Non
 @pytest.mark.parametrize(
     ("changes", "entry"),
     [
-        ({}, 0.8),
+        ({}, 0.4),
         ({"recipe": Uniform()}, 0.0),
         ({"recipe": None}, 0.0),
         ({"technique": TokenPruning(entry=0.5)}, 0.5),
@@ -117,9 +119,19 @@ def test_the_table_is_part_of_what_is_checked(settings: FinetuneSettings) -> Non
 def test_the_recipe_says_the_entry_unless_the_technique_does(
     settings: FinetuneSettings, changes: dict[str, Any], entry: float
 ) -> None:
-    changed = with_technique(replace(settings, **changes), make_data())
+    changed = with_technique(
+        replace(settings, **changes), make_data(), tiny_model("bert", AutoModel, num_hidden_layers=2)
+    )
     assert changed.worn == TokenPruning(entry=entry)
-    assert changed.to_json()["technique"]["entry"] == entry
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks", "entry"), [("bert", 1, 0.0), ("bert", 6, 0.8), ("bert", 12, 0.9), ("llama", 4, 1.0)]
+)
+def test_the_more_blocks_an_encoder_has_the_less_each_cuts(kind: str, blocks: int, entry: float) -> None:
+    model = tiny_model(kind, AutoModel, num_hidden_layers=blocks)
+    assert early_dial(model, make_data()).entry == pytest.approx(entry)
+    assert early_dial(model, make_data("causal-lm")) == TokenPruning()
 
 
 def test_where_words_tell_nothing_everything_enters(settings: FinetuneSettings) -> None:
@@ -147,6 +159,8 @@ def test_going_on_without_an_entry_leaves_the_table_behind(settings: FinetuneSet
 
 
 def test_a_language_model_has_no_labels_to_go_by(writing: FinetuneSettings) -> None:
-    assert with_technique(replace(writing, recipe=Mixed()), make_data("causal-lm")).worn == TokenPruning()
+    assert with_technique(
+        replace(writing, recipe=Mixed()), make_data("causal-lm"), tiny_model("llama", AutoModel)
+    ).worn == (TokenPruning())
     with pytest.raises(SettingError, match="what tokens say about labels"):
         finetune(replace(writing, technique=TokenPruning(entry=0.5)))

@@ -18,8 +18,8 @@ from rheostat.search.parts import ADAPTER, RECIPE
 from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
-from rheostat.train.recipes import Mixed, read_recipe
-from rheostat.train.salience import dial_for, learn_salience
+from rheostat.train.recipes import read_recipe
+from rheostat.train.salience import early_dial, learn_salience
 
 __all__ = ["learn", "read_texts", "settings_of", "write_texts"]
 
@@ -89,7 +89,7 @@ def _wrap(model: str, data: TextData, out: Path) -> None:
     loaded = load_model(model, data.task, label_names=data.label_names)
     longest = min(length_limit(loaded.model, loaded.tokenizer) or 512, 512)
     info = BundleInfo(data.task, longest, data.label_names, loaded.origin)
-    dial = dial_for(data, Mixed.entry)
+    dial = early_dial(loaded.model, data)
     if dial.entry:
         rows = make_examples(loaded.tokenizer, data.split("train"), data.task, longest).rows
         vocabulary = loaded.model.config.get_text_config().vocab_size

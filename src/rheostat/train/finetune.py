@@ -99,13 +99,12 @@ def finetune(settings: FinetuneSettings) -> Path:
     settings = on_main(lambda: with_precision(settings))
     check_tracker(settings.track)
     data = _data(settings)
-    settings = on_main(lambda: with_technique(settings, data))
     description = _description(settings, data)
     if settings.resume and on_main(lambda: _is_complete(settings.out, description)):
         return settings.out
     checkpoint = on_main(lambda: open_run(settings.out, description, resume=settings.resume))
     run = _prepare(settings, data)
-    handle = attach(run.loaded.model, settings.worn)
+    handle = attach(run.loaded.model, run.settings.worn)
     try:
         return _train_and_save(run, handle, checkpoint, description)
     finally:
@@ -147,6 +146,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     # The classifier's new weights come from here, before the Trainer sets its own seed.
     set_seed(settings.seed)
     loaded = load_model(settings.model, settings.task, label_names=data.label_names)
+    settings = with_technique(settings, data, loaded.model)
     if settings.model_dropout is not None:
         set_dropout(loaded.model, settings.model_dropout)
     rate = settings.learning_rate or usual_rate(

@@ -44,7 +44,7 @@ class Mixed(Recipe):
 
     name: ClassVar[str] = "mixed"
     summary: ClassVar[str] = "one random keep rate a step, low ones as often as high ones"
-    entry: ClassVar[float] = 0.8
+    early: ClassVar[bool] = True
 
     keep_low: float | None = None
     keep_high: float = 1.0

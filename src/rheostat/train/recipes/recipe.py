@@ -65,13 +65,13 @@ class Recipe(ABC):
     Attributes:
         name: What users call it.
         summary: One line for tables.
-        entry: Which part of the token dial's cut is made before the first block where rows have labels; see
-            `rheostat.techniques.inference.tokens.TokenPruning`.
+        early: Whether a part of the token dial's cut is made before the first block, where that fits; see
+            `rheostat.train.salience.early_dial`.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    entry: ClassVar[float] = 0.0
+    early: ClassVar[bool] = False
 
     @property
     def trains(self) -> tuple[str, ...]:
