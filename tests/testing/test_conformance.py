@@ -61,6 +61,13 @@ def test_every_entry_keeps_every_promise(entry: float, kind: str, head: Any) -> 
     check_technique(TokenPruning(entry=entry), partial(_telling_model, kind, head), score=column_sum)
 
 
+@pytest.mark.parametrize("family", families(), ids=label)
+def test_an_entry_gives_on_every_family_what_the_reference_gives(family: Family) -> None:
+    head: Any = AutoModelForCausalLM if family.kind == "decoder" else AutoModel
+    for name in ("rows", "reference", "training"):
+        CHECK[name].run(Subject(TokenPruning(entry=0.6), partial(_telling_model, family.model_type, head), column_sum))
+
+
 def _telling_model(kind: str, head: Any) -> Any:
     model = tiny_model(kind, head)
     table = torch.rand(VOCABULARY, generator=torch.Generator().manual_seed(0))
