@@ -88,7 +88,8 @@ def give_salience(loaded: LoadedModel, settings: FinetuneSettings, rows: Sequenc
     set_salience(loaded.model, None)
     if not getattr(settings.worn, "entry", 0.0):
         wanted = settings.task == "classification" and settings.chosen_recipe.early
-        return "Every token enters the first block: single words tell too little of the labels." if wanted else None
+        why = "by choice, or because single words tell too little of the labels"
+        return f"Every token enters the first block, {why}." if wanted else None
     if "label" not in rows[0]:
         raise SettingError(
             "A cut before the first block goes by what tokens say about labels.",
