@@ -37,13 +37,13 @@ from rheostat.measure.bench.laboratory import BenchOptions
 from rheostat.measure.bench.plan import configurations
 from rheostat.measure.probes import machine
 from rheostat.measure.quality import classification_quality
-from rheostat.models.salience import salience_of, set_salience
+from rheostat.models.salience import salience_of
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
 from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Mixed, Recipe, read_recipe
-from rheostat.train.salience import learn_salience
+from rheostat.train.salience import teach_salience
 
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
 KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
@@ -132,7 +132,7 @@ def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData)
         bundle = load(folder)
         bundle.handle.detach()
         if fixed["entry"] and salience_of(bundle.model) is None:
-            set_salience(bundle.model, learn_salience(learnt, bundle.tokenizer, bundle.model.config.vocab_size))
+            teach_salience(bundle.model, bundle.tokenizer, learnt)
         bundle = replace(bundle, handle=configure(bundle.model, {**fixed, "tokens": 1.0}))
         dial = {name: value for name, value in fixed.items() if name == "depth"}
         found[_line(fixed)] = {

@@ -34,7 +34,6 @@ from rheostat.core.statistics import half_width
 from rheostat.measure.macs import Plan, planned_row
 from rheostat.measure.model_cost import cost_of
 from rheostat.measure.probes import machine
-from rheostat.models.salience import set_salience
 from rheostat.models.sources import load_model
 from rheostat.techniques import Handle, TokenPruning, attach
 from rheostat.train.adapters import Trainable, prepare
@@ -44,7 +43,7 @@ from rheostat.train.examples import Collator, Examples, ShuffledRows, make_examp
 from rheostat.train.learning import Learner
 from rheostat.train.losses import ClassificationLoss
 from rheostat.train.recipes import recipe_from_json
-from rheostat.train.salience import learn_salience
+from rheostat.train.salience import teach_salience
 from rheostat.train.validation import MOST_ROWS, validate
 
 FORWARD_AND_BACKWARD = 3
@@ -123,7 +122,7 @@ def run(trial: Trial, options: Mapping[str, Any]) -> dict[str, Any]:
              for name, part in data.splits.items()}  # fmt: skip
     technique = TokenPruning(**trial.technique)
     if technique.entry:
-        set_salience(model, learn_salience(split["train"].rows, loaded.tokenizer, model.config.vocab_size))
+        teach_salience(model, loaded.tokenizer, split["train"].rows)
     handle = attach(model, technique, "depth")
     loss = ClassificationLoss()
     learner = Learner(recipe_from_json(trial.recipe), loss, handle)

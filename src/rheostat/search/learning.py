@@ -12,14 +12,13 @@ from rheostat.bundle.store import MANIFEST, BundleInfo, save_bundle
 from rheostat.core.errors import SettingError
 from rheostat.core.files import write_atomically
 from rheostat.core.text import Split, TextData
-from rheostat.models.salience import set_salience
 from rheostat.models.sources import length_limit, load_model
 from rheostat.search.parts import ADAPTER, RECIPE
 from rheostat.train.adapters.trainable import Trainable
 from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import read_recipe
-from rheostat.train.salience import early_dial, learn_salience
+from rheostat.train.salience import early_dial, teach_salience
 
 __all__ = ["learn", "read_texts", "settings_of", "write_texts"]
 
@@ -92,6 +91,5 @@ def _wrap(model: str, data: TextData, out: Path) -> None:
     dial = early_dial(loaded.model, data)
     if dial.entry:
         rows = make_examples(loaded.tokenizer, data.split("train"), data.task, longest).rows
-        vocabulary = loaded.model.config.get_text_config().vocab_size
-        set_salience(loaded.model, learn_salience(rows, loaded.tokenizer, vocabulary))
+        teach_salience(loaded.model, loaded.tokenizer, rows)
     save_bundle(out, loaded.model, loaded.tokenizer, dial, info)

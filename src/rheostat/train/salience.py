@@ -18,12 +18,12 @@ from rheostat.models.salience import set_salience
 from rheostat.techniques import TokenPruning
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from rheostat.models.sources import LoadedModel
     from rheostat.train.settings import FinetuneSettings
 
-__all__ = ["early_dial", "give_salience", "learn_salience", "with_technique", "words_tell"]
+__all__ = ["early_dial", "give_salience", "learn_salience", "teach_salience", "with_technique", "words_tell"]
 
 _ENOUGH: Final = 0.5
 """Of what the majority class gets wrong, single words have to tell that share for an entry to be chosen."""
@@ -96,9 +96,15 @@ def give_salience(loaded: LoadedModel, settings: FinetuneSettings, rows: Sequenc
             given="a language model's rows",
             mend="Leave entry out.",
         )
-    vocabulary = loaded.model.config.get_text_config().vocab_size
-    set_salience(loaded.model, learn_salience(rows, loaded.tokenizer, vocabulary))
+    teach_salience(loaded.model, loaded.tokenizer, rows)
     return f"What each token id says about the labels was learnt from {len(rows)} train rows."
+
+
+def teach_salience(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Put on a model the table that `learn_salience` makes of train rows."""
+    set_salience(model, learn_salience(rows, tokenizer, model.config.get_text_config().vocab_size))
 
 
 def learn_salience(
