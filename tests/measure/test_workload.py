@@ -5,6 +5,8 @@ from rheostat.core.errors import SettingError
 from rheostat.measure.macs import Plan, macs_ratio
 from rheostat.measure.model_cost import cost_of
 from rheostat.measure.workload import Classification, Prompts, sample
+from rheostat.models.salience import set_salience
+from rheostat.techniques import TokenPruning, attach
 from tests.measure.conftest import make_split
 
 
@@ -37,6 +39,17 @@ def test_the_same_batches_run_at_every_setting(classifier):
     assert [shape for shape, _ in seen[:2]] == [shape for shape, _ in seen[2:]]
     assert [tokens for _, tokens in seen] == [1.0, 1.0, 0.5, 0.5]
     assert sum(shape[0] for shape, _ in seen[:2]) == 7
+
+
+def test_what_does_not_enter_is_not_counted(classifier):
+    model = classifier.model
+    set_salience(model, torch.rand(model.config.vocab_size, generator=torch.Generator().manual_seed(0)))
+    classifier.handle.detach()
+    classifier.handle = attach(model, TokenPruning(floor=2, entry=0.8))
+    lengths = [len(ids) for ids in classifier.tokenizer(sample(make_split(12, 2), 7).texts)["input_ids"]]
+    expected = macs_ratio(cost_of(model), lengths, Plan(0.3, floor=2, protected=1, entry=0.8))
+    work = Classification(classifier, make_split(12, 2), timed=7, batch_size=4)
+    assert work.macs_ratio({"tokens": 0.3}) == expected
 
 
 def test_counted_work_is_that_of_the_real_tokens(classifier):

@@ -299,7 +299,9 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     cut = replace(cut, marked=_marked_columns(cut.marked, batch, length, past))
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=device)
-    given = Given(batch, length, device, mask, _multiple(model, device), _salience(model, named, cut, mask))
+    # Where a path says who is left, nobody has to be chosen.
+    says = None if segment.path else _salience(model, named, cut, mask)
+    given = Given(batch, length, device, mask, _multiple(model, device), says)
     flow = Flow(cut, given, past=past, path=segment.path)
     flow.start_at(segment.start)
     flow.projects = segment.project

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from transformers import AutoModelForSequenceClassification
 
 from rheostat.core.workload import Workload
 from rheostat.measure.bench.worker import Workbench, obeyed
+from rheostat.models.salience import set_salience, write_salience
+from rheostat.models.sources import load_model
 from rheostat.testing import tiny_model
 from tests.saved import make_data, make_tokenizer, save_tiny
 
@@ -61,6 +64,17 @@ def test_pruning_takes_less_counted_work(folders: dict[str, Path]) -> None:
     work = Workload("classify", batch_size=2, prompt_tokens=40)
     plain, pruned = (bench_of(folders["classify"], work, {"tokens": tokens}) for tokens in (1.0, 0.3))
     assert pruned.describe({})["macs"][0] < 0.8 * plain.describe({})["macs"][0]
+
+
+def test_what_does_not_enter_is_not_counted(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["classify"], tmp_path / "telling"))
+    model = load_model(folder).model
+    set_salience(model, torch.rand(model.config.vocab_size, generator=torch.Generator().manual_seed(0)))
+    write_salience(folder, model)
+    work = Workload("classify", batch_size=2, prompt_tokens=40)
+    plain, early = (bench_of(folder, work, {"tokens": tokens, "entry": 1.0}) for tokens in (1.0, 0.3))
+    # With the whole cut at the entry, all blocks read 12 of 40 tokens.
+    assert early.describe({})["macs"][0] < 0.32 * plain.describe({})["macs"][0]
 
 
 def test_generate_writes_just_so_many_tokens(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Mixed(Recipe):
 
     Ours. At equal time it is the number of steps that decides, and a step at a low keep rate costs a fraction of a
     full one. What the model learns at low rates serves the high ones, too; the full steps keep the full model's answers
-    as good as those of plain fine-tuning. The lab log tells what was tried beside it.
+    near those of plain fine-tuning. The lab log tells what was tried beside it.
 
     Attributes:
         keep_low: Lower end of the keep rates, in (0, 1]; None for the one at which an eighth of a text's states enter
