@@ -4,11 +4,14 @@
 bundle on the test split at each setting; a run that is on file is not done again, so a sweep can be stopped at any
 time. The minutes are processor time of one thread (OMP_NUM_THREADS=1), so that two runs can share two cores and other
 work on the machine changes little; `--clock wall`, on an otherwise idle machine, counts the time that passes. `speed`
-measures what the settings gain, on the bundle of the first of `--recipes`: speed does not depend on weights. `table`
-prints the Markdown tables of the docs: means over seeds with Student's interval, and the majority class and the linear
-model beside them. `mixed` trains the depths of `--depths`, too, and is judged there; `plain` is judged with a cut
-before the first block as well, which it never saw in training. Settings are fixed beforehand, on
-a validation part of train (docs/lab-log.md), with `--far 1200` on one that shares few names with what is learnt from;
+measures what the settings gain, on the bundle of the first of `--recipes`: speed does not depend on weights. `cascade`
+judges bundles with texts read again whose answer is unsure (`rheostat.techniques.Cascade`): it runs every text at a
+keep rate and whole, in int8 at the shallowest depth that the recipe trains, and counts for each threshold what the
+cascade would answer, and for how many texts it would read twice. `table` prints the Markdown tables of the docs: means
+over seeds with Student's interval, and the majority class and the linear model beside them. `mixed` trains the depths
+of `--depths`, too, and is judged there; `plain` is judged with a cut before the first block as well, which it never saw
+in training. Settings are fixed beforehand, on a validation part of train (docs/lab-log.md), with `--far 1200` on one
+that shares few names with what is learnt from;
 nothing is chosen by the test split.
 """
 
@@ -16,25 +19,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from benchmarks.common import RESULTS, commit
 from benchmarks.far import far_split
-from rheostat.bundle import load
+from rheostat.bundle import Bundle, load
 from rheostat.core.files import write_atomically
 from rheostat.core.measurement import read_measurements
 from rheostat.core.metrics import Metric
 from rheostat.core.statistics import half_width
-from rheostat.core.text import TextData
+from rheostat.core.text import Split, TextData
 from rheostat.core.workload import Data, Method, Workload
 from rheostat.measure.baselines import baselines
 from rheostat.measure.bench.bench import bench
 from rheostat.measure.bench.laboratory import BenchOptions
 from rheostat.measure.bench.plan import configurations
+from rheostat.measure.encoding import batches
 from rheostat.measure.probes import machine
 from rheostat.measure.quality import classification_quality
 from rheostat.models.salience import salience_of
@@ -51,6 +57,9 @@ EARLY = {"fp32": (0.5, 0.3), "int8": (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)}
 """Keep rates that are judged, and those where a part of the cut is made before the first block."""
 ENTRY = 0.8
 """What six blocks get; see `rheostat.train.salience.early_dial`."""
+FIRST = (0.3, 0.2, 0.1)
+"""Keep rates of a cascade's first reading."""
+THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
 SPEEDS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 11.0)
 MOST_EPOCHS = 1000
 RATES = {"plain": 6e-5, "uniform": 1e-4, "sandwich": 6e-5, "mixed": 8e-5}
@@ -126,20 +135,23 @@ def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData)
     """Return accuracy by precision, depth and entry, then by keep rate."""
     found: dict[str, dict[str, float]] = {}
     test = data.split("validation" if args.far else "test")
-    tokenizer = load(folder).tokenizer
-    learnt = make_examples(tokenizer, data.split("train"), "classification", args.max_length).rows
     for fixed, keeps in _dials(args, recipe):
-        bundle = load(folder)
-        bundle.handle.detach()
-        if fixed["entry"] and salience_of(bundle.model) is None:
-            teach_salience(bundle.model, bundle.tokenizer, learnt)
-        bundle = replace(bundle, handle=configure(bundle.model, {**fixed, "tokens": 1.0}))
+        bundle = _configured(load(folder), fixed, data, args.max_length)
         dial = {name: value for name, value in fixed.items() if name == "depth"}
         found[_line(fixed)] = {
             f"{keep:g}": classification_quality(bundle, test, {"tokens": keep, **dial}).values["accuracy"]
             for keep in keeps
         }
     return found
+
+
+def _configured(bundle: Bundle, fixed: Mapping[str, Any], data: TextData, max_length: int) -> Bundle:
+    """Put on a bundle what is fixed; a model that was not trained with a cut before the first block is taught it."""
+    bundle.handle.detach()
+    if fixed["entry"] and salience_of(bundle.model) is None:
+        learnt = make_examples(bundle.tokenizer, data.split("train"), "classification", max_length).rows
+        teach_salience(bundle.model, bundle.tokenizer, learnt)
+    return replace(bundle, handle=configure(bundle.model, {**fixed, "tokens": 1.0}))
 
 
 def speed(args: argparse.Namespace) -> None:
@@ -161,6 +173,73 @@ def speed(args: argparse.Namespace) -> None:
         )
 
 
+def cascade(args: argparse.Namespace) -> None:
+    """Judge cascades of bundles whose cascades are not on file yet."""
+    data = load_data(args.data, "classification", seed=0)
+    data = far_split(data, args.far) if args.far else data
+    for seed in args.seeds:
+        for recipe in args.recipes:
+            file = _cascade_file(args, recipe, seed)
+            if file.exists():
+                continue
+            fixed = _cascaded(args, recipe)
+            bundle = _configured(load(_folder(args, recipe, seed)), fixed, data, args.max_length)
+            dial = {name: value for name, value in fixed.items() if name == "depth"}
+            row = {
+                "recipe": recipe,
+                "seed": seed,
+                "fixed": fixed,
+                "commit": commit(),
+                "machine": machine("cpu"),
+                "splits": {
+                    name: _cascades(bundle, data.split(name), dial)
+                    for name in (("validation",) if args.far else ("validation", "test"))
+                },
+            }
+            write_atomically(file, json.dumps(row, indent=1) + "\n")
+            print(json.dumps({name: row[name] for name in ("recipe", "seed", "splits")}))
+
+
+def _cascaded(args: argparse.Namespace, recipe: str) -> dict[str, Any]:
+    """Return what the two readings of a recipe's cascade share."""
+    return min((fixed for fixed, _ in _dials(args, recipe) if fixed["precision"] == "int8"), key=_rank)
+
+
+def _rank(fixed: Mapping[str, Any]) -> tuple[float, float]:
+    return fixed.get("depth", 1000), -fixed["entry"]
+
+
+def _cascades(bundle: Bundle, split: Split, dial: Mapping[str, float]) -> dict[str, dict[str, Any]]:
+    """Return accuracy, and the share of texts read again, by keep rate of the first reading and by threshold."""
+    whole = _answers(bundle, split, {"tokens": 1.0, **dial})
+    found: dict[str, dict[str, Any]] = {"1": {"0": {"accuracy": _share(right for _, right in whole), "again": 0.0}}}
+    for keep in FIRST:
+        once = _answers(bundle, split, {"tokens": keep, **dial})
+        found[f"{keep:g}"] = {
+            f"{threshold:g}": {
+                "accuracy": _share(b[1] if a[0] < threshold else a[1] for a, b in zip(once, whole, strict=True)),
+                "again": _share(sure < threshold for sure, _ in once),
+            }
+            for threshold in (0.0, *THRESHOLDS)
+        }
+    return found
+
+
+def _answers(bundle: Bundle, split: Split, settings: Mapping[str, float]) -> list[tuple[float, bool]]:
+    """Return for each text how sure its answer is, and whether it is right."""
+    labels, found = split.labels or (), {}
+    with torch.inference_mode(), bundle.handle.at(protect=None, **settings):
+        for rows, inputs in batches(bundle, split, 16):
+            said = bundle.model(**inputs).logits.float().softmax(-1).max(-1)
+            for row, sure, answer in zip(rows, said.values.tolist(), said.indices.tolist(), strict=True):
+                found[row] = (sure, answer == labels[row])
+    return [found[row] for row in range(len(split))]
+
+
+def _share(values: Iterable[bool]) -> float:
+    return fmean(float(value) for value in values)
+
+
 def table(args: argparse.Namespace) -> None:
     """Print the tables."""
     rows = _rows(args)
@@ -176,6 +255,7 @@ def table(args: argparse.Namespace) -> None:
             print(f"| {line.replace(' ', ' | ')} | {keep} | {shown} | {cells} |")
     if speeds:
         _print_best(rows, recipes, speeds)
+        _print_cascades(args, speeds)
     steps = {recipe: fmean(row["steps"] for row in rows if row["recipe"] == recipe) for recipe in recipes}
     print("\nSteps: " + ", ".join(f"{recipe} {count:.0f}" for recipe, count in steps.items()))
     for name, values in baselines(load_data(args.data, "classification", seed=0), on="test").items():
@@ -195,6 +275,45 @@ def _print_best(rows: list[dict[str, Any]], recipes: list[str], speeds: Mapping[
             best = max((at for at in found if found[at]), key=lambda at: fmean(found[at]), default=None)
             cells.append("" if best is None else f"{_cell(found[best])} ({', '.join(best)})")
         print(f"| {speed:g}x | " + " | ".join(cells) + " |")
+
+
+def _print_cascades(args: argparse.Namespace, speeds: Mapping[tuple[str, str], Metric]) -> None:
+    """Print what cascades give: at each speed the setting that is best on validation, judged on the test split.
+
+    A cascade takes one first reading, and for some texts a second one: its speed-up follows from those of both.
+    """
+    files = sorted(args.results.glob(f"recipes-{args.data.stem}-cascade/*.json"))
+    rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    recipes = [recipe for recipe in args.recipes if any(row["recipe"] == recipe for row in rows)]
+    print("\n| at least, read twice | " + " | ".join(recipes) + " |\n|---:|" + "---:|" * len(recipes))
+    for speed in SPEEDS:
+        cells = []
+        for recipe in recipes:
+            mine = [row for row in rows if row["recipe"] == recipe]
+            seen, judged = (_cascaded_means(mine, name, speeds) for name in ("validation", "test"))
+            best = max((at for at in seen if seen[at][1] >= speed), key=lambda at: fmean(seen[at][0]), default=None)
+            if best is None:
+                cells.append("")
+                continue
+            values, gain, again = judged[best]
+            cells.append(f"{_cell(values)} (keep {best[0]}, below {best[1]}: {again:.0%} twice, {gain:.2f}x)")
+        print(f"| {speed:g}x | " + " | ".join(cells) + " |")
+
+
+def _cascaded_means(
+    rows: list[dict[str, Any]], split: str, speeds: Mapping[tuple[str, str], Metric]
+) -> dict[tuple[str, str], tuple[list[float], float, float]]:
+    """Return, by first keep rate and threshold, accuracies of the seeds, the speed-up, and the share read again."""
+    found = {}
+    line = _line(rows[0]["fixed"])
+    for keep, thresholds in rows[0]["splits"][split].items():
+        times = [None if gain is None else gain.value for gain in (speeds.get((line, keep)), speeds.get((line, "1")))]
+        for threshold in thresholds if all(times) else ():
+            of_seeds = [row["splits"][split][keep][threshold] for row in rows]
+            again = fmean(one["again"] for one in of_seeds)
+            gain = 1.0 / (1.0 / times[0] + again / times[1])
+            found[keep, threshold] = ([one["accuracy"] for one in of_seeds], gain, again)
+    return found
 
 
 def _speeds(args: argparse.Namespace) -> dict[tuple[str, str], Metric]:
@@ -241,6 +360,10 @@ def _folder(args: argparse.Namespace, recipe: str, seed: int) -> Path:
     return args.work / f"{_name(args)}-{recipe}-{seed}"
 
 
+def _cascade_file(args: argparse.Namespace, recipe: str, seed: int) -> Path:
+    return args.results / f"recipes-{_name(args)}-cascade" / f"{recipe}-{seed}.json"
+
+
 def _speed_folder(args: argparse.Namespace) -> Path:
     return args.results / f"recipes-{args.data.stem}-speed"
 
@@ -248,7 +371,7 @@ def _speed_folder(args: argparse.Namespace) -> Path:
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["train", "speed", "table"])
+    parser.add_argument("stage", choices=["train", "speed", "cascade", "table"])
     parser.add_argument("data", type=Path, help="parquet with columns text, label, split")
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
@@ -268,7 +391,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(arguments)
-    {"train": train, "speed": speed, "table": table}[args.stage](args)
+    {"train": train, "speed": speed, "cascade": cascade, "table": table}[args.stage](args)
 
 
 if __name__ == "__main__":

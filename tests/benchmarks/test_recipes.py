@@ -59,6 +59,61 @@ def test_runs_are_judged_once_and_stand_in_one_table(
     assert "Steps: plain" in said
 
 
+def test_cascades_are_counted_from_two_readings(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas
+
+    rows = [
+        {"text": ("w1 w2 w3 w4 w5 w6 w7 w8 w1 w3", "w0 w0 w7 w8")[row % 2], "label": row % 2, "split": split}
+        for split in ("train", "validation", "test")
+        for row in range(16)
+    ]
+    pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
+    shared = [str(tmp_path / "words.parquet"), "--recipes", "mixed", "--results", str(tmp_path)]
+    shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
+    shared += ["--depths", "1", "2", "--max-length", "16", "--precision", "fp32"]
+    recipes.main(["train", *shared])
+    recipes.main(["cascade", *shared])
+    (file,) = (tmp_path / "recipes-words-cascade").iterdir()
+    row = json.loads(file.read_text())
+    assert row["fixed"] == {"precision": "int8", "entry": 0.8, "depth": 1}
+    assert set(row["splits"]) == {"validation", "test"}
+    first = row["splits"]["test"]["0.1"]
+    assert first["0"]["again"] == 0.0
+    shares = [first[f"{threshold:g}"]["again"] for threshold in recipes.THRESHOLDS]
+    assert shares == sorted(shares)
+    # The dial itself, at a threshold that everybody misses, answers as the whole text does.
+    bundle = recipes.load(tmp_path / "work" / "words-mixed-0")
+    data = recipes.load_data(tmp_path / "words.parquet", "classification", seed=0)
+    worn = recipes._configured(bundle, {**row["fixed"], "cascade": 0.0}, data, 16)
+    settings = {"tokens": 0.1, "depth": 1, "cascade": 1.0}
+    twice = recipes.classification_quality(worn, data.split("test"), settings).values["accuracy"]
+    assert twice == row["splits"]["test"]["1"]["0"]["accuracy"]
+    capsys.readouterr()
+    recipes.main(["cascade", *shared])
+    assert not capsys.readouterr().out, "what is on file was made again"
+    measured = [
+        SimpleNamespace(
+            configuration={"precision": "int8", "depth": 1.0, "entry": 0.8, "tokens": keep},
+            metrics={"speedup": Metric(gain, "1", gain, gain)},
+            status="ok",
+        )
+        for keep, gain in ((1.0, 2.0), (0.1, 20.0))
+    ]
+    (tmp_path / "recipes-words-speed").mkdir()
+    monkeypatch.setattr(recipes, "read_measurements", lambda folder: measured)
+    again = first["0.55"]["again"]
+    _, gain, share = recipes._cascaded_means([row], "test", recipes._speeds(_arguments(tmp_path)))["0.1", "0.55"]
+    assert (gain, share) == (pytest.approx(1.0 / (1.0 / 20.0 + again / 2.0)), again)
+    recipes.main(["table", *shared])
+    assert "| at least, read twice | mixed |" in capsys.readouterr().out
+
+
+def _arguments(folder: Path) -> SimpleNamespace:
+    return SimpleNamespace(results=folder, data=folder / "words.parquet")
+
+
 def test_what_shares_names_with_the_judged_texts_is_not_learnt_from() -> None:
     films = ["Casablanca", "Vertigo", "Metropolis", "Rashomon", "Playtime", "Solaris", "Stalker", "Persona"]
     texts = [f"{film} is a good film, {film} by any count. The end." for film in films for _ in range(4)]

@@ -10,6 +10,7 @@ from transformers import TextStreamer
 
 from rheostat.bundle import Bundle, BundleInfo, load, save_bundle
 from rheostat.core.errors import BundleError, DataError, SettingError
+from rheostat.core.exits import ExitRule
 from rheostat.core.machine import machine_facts
 from rheostat.core.profile import Point, Profile
 from rheostat.models.sources import load_model
@@ -84,8 +85,20 @@ def test_a_dial_holds_for_one_call(classifier: Bundle) -> None:
     assert classifier.handle.settings == classifier.handle.neutral()
 
 
+def test_every_classifier_has_a_cascade(classifier: Bundle, tmp_path: Path) -> None:
+    once, whole = classifier.predict(TEXTS, tokens=0.3), classifier.predict(TEXTS)
+    threshold = sorted(row.probability for row in once)[1]
+    found = classifier.predict(TEXTS, tokens=0.3, cascade=threshold)
+    for row, first, second in zip(found, once, whole, strict=True):
+        expected = second if first.probability < threshold else first
+        assert row.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    with pytest.raises(SettingError, match="read once"):
+        classifier.predict(TEXTS, tokens=0.3, cascade=0.9, exits=ExitRule({1: 0.9}))
+    assert "cascade" not in load(save(tmp_path, "causal-lm")).handle.neutral()
+
+
 def test_every_bundle_has_a_depth_dial(classifier: Bundle) -> None:
-    assert set(classifier.handle.neutral()) == {"tokens", "depth"}
+    assert set(classifier.handle.neutral()) == {"tokens", "depth", "cascade"}
     shallow, both = classifier.predict(TEXTS, depth=1), classifier.predict(TEXTS, depth=1, tokens=0.3)
     answers = [[row.probabilities for row in rows] for rows in (classifier.predict(TEXTS), shallow, both)]
     assert answers[0] != answers[1] != answers[2] != answers[0]
@@ -166,7 +179,7 @@ def test_a_profile_is_loaded_with_the_bundle(tmp_path: Path) -> None:
     folder = save(tmp_path, "classification")
     assert load(folder).profile is None
     (folder / "profile.json").write_text(profile().to_text())
-    assert load(folder).settings(speed=2.0) == {"tokens": 0.4, "depth": 2.0}
+    assert load(folder).settings(speed=2.0) == {"tokens": 0.4, "depth": 2.0, "cascade": 0.0}
 
 
 def test_a_profile_of_another_machine_is_pointed_out(tmp_path: Path) -> None:
@@ -174,7 +187,7 @@ def test_a_profile_of_another_machine_is_pointed_out(tmp_path: Path) -> None:
     (folder / "profile.json").write_text(profile(cpu="Abacus 2000").to_text())
     with pytest.warns(UserWarning, match=r"another machine \(cpu: Abacus 2000 there.*rheostat calibrate"):
         bundle = load(folder)
-    assert bundle.settings(speed=2.0) == {"tokens": 0.4, "depth": 2.0}
+    assert bundle.settings(speed=2.0) == {"tokens": 0.4, "depth": 2.0, "cascade": 0.0}
 
 
 @pytest.mark.parametrize("content", ["{", json.dumps({"version": 7})])

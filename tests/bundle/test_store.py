@@ -203,4 +203,4 @@ def test_a_dial_of_the_configuration_is_worn_for_it(folder: Path) -> None:
 
 
 def test_without_one_everything_is_at_neutral(folder: Path) -> None:
-    assert load(folder).handle.settings == {"tokens": 1.0, "depth": 2.0}
+    assert load(folder).handle.settings == {"tokens": 1.0, "depth": 2.0, "cascade": 0.0}

@@ -50,6 +50,26 @@ def test_a_profile_over_both_dials(classifier, reviews):
     assert classifier.handle.settings == classifier.handle.neutral()
 
 
+def test_a_profile_with_cascades(classifier, reviews):
+    with pytest.raises(SettingError, match="where the bundle has the dial"):
+        calibrate(classifier, reviews, replace(QUICK, cascades=(0.7,)))
+    with pytest.raises(SettingError, match="probabilities in"):
+        CalibrationSettings(cascades=(0.0,))
+    classifier.handle.detach()
+    classifier.handle = attach(classifier.model, "tokens", "depth", "cascade")
+    profile = calibrate(classifier, reviews, replace(QUICK, grid=(1.0, 0.3), depths=(1,), cascades=(1.0,)))
+    blocks = float(classifier.model.config.num_hidden_layers)
+    measured = [tuple(point.settings[dial] for dial in ("tokens", "depth", "cascade")) for point in profile.points]
+    once = [(1.0, blocks, 0.0), (0.3, blocks, 0.0), (1.0, 1.0, 0.0), (0.3, 1.0, 0.0)]
+    assert measured == [*once, (0.3, blocks, 1.0), (0.3, 1.0, 1.0)]
+    # Every text is read twice: the work is that of both readings.
+    for short, whole, both in ((1, 0, 4), (3, 2, 5)):
+        works = [1.0 / profile.points[at].macs_ratio for at in (short, whole, both)]
+        assert works[2] == pytest.approx(works[0] + works[1])
+        assert profile.points[both].quality == profile.points[whole].quality
+    assert Profile.from_json(profile.to_json()) == profile
+
+
 def test_a_depth_that_is_no_choice_is_refused(classifier, reviews):
     with pytest.raises(SettingError, match="below the model's"):
         calibrate(classifier, reviews, replace(QUICK, depths=(99,)))

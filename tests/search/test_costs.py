@@ -50,6 +50,10 @@ def test_counted_work_is_that_of_the_arithmetic() -> None:
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "decay": 0.3}) == flat > asked
     early = planned_row(cost.shape.cost, 100, Plan(0.5, 9, 1, 3, entry=0.8)).total
     assert cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "entry": 0.8}) == early != asked
+    whole = planned_row(cost.shape.cost, 100, Plan(1.0, 9, 1, 3)).total
+    twice = cost.macs({"tokens": 0.5, "floor": 9, "depth": 3, "cascade": 0.7})
+    assert asked < twice < asked + whole
+    assert cost.macs({"floor": 9, "depth": 3, "cascade": 0.7}) == whole
     learnt = model_of(own={"floor": 9, "decay": 0.3})
     assert learnt.macs({"tokens": 0.5, "depth": 3}) == flat
     assert learnt.macs({"tokens": 0.5, "depth": 3, "decay": 1.0}) == asked

@@ -87,6 +87,9 @@ def test_an_axis_means_something_only_where_it_is_used() -> None:
 
     assert space.axis("rank").when == (("adapter", ("lora", "rslora", "dora")),)
     assert space.axis("depth").when == space.axis("exit").when == (("recipe", ("nested",)),)
+    assert space.axis("cascade").when == (("tokens", tuple(each for each in space.axis("tokens").values if each < 1)),)
+    assert "cascade" in space.canonical({"tokens": 0.5})
+    assert "cascade" not in space.canonical({"tokens": 1.0})
     assert "scorer" in space.canonical({"tokens": 0.5})
     assert "scorer" not in space.canonical({"tokens": 1.0})
     assert "adapter" not in made(WRITER).canonical({"recipe": "none"})
@@ -121,6 +124,8 @@ def test_only_conflicts_that_can_happen_are_declared() -> None:
         (ENCODER, {"overrides": {"recipe": ("plain",)}}, "depth", None, "no recipe in the space trains it"),
         (ENCODER, {"overrides": {"recipe": ("plain",)}}, "exit", None, "no recipe in the space trains depth"),
         (WRITER, {}, "exit", None, "texts leave a classifier early"),
+        (WRITER, {}, "cascade", None, "a text that gets one answer"),
+        (ENCODER, {"overrides": {"tokens": ()}}, "cascade", None, "means nothing while tokens stays at neutral"),
         (dataclasses.replace(BUNDLE, blocks=2), {}, "exit", None, "2 blocks leave no room for an exit"),
         (ENCODER, {"overrides": {"tokens": ()}}, "scorer", None, "means nothing while tokens stay at neutral"),
         (ENCODER, {"overrides": {"adapter": ("full",)}}, "rank", None, "no adapter in the space uses it"),
@@ -192,7 +197,7 @@ def test_a_scenario_narrows_its_space(tmp_path: Path) -> None:
     file.write_text(text + "workload: {rows: 1}", encoding="utf-8")
     space = space_for(read_scenario(file), ENCODER, MACHINE, splits=("train", "validation"))
 
-    assert [axis.name for axis in space.axes] == ["recipe", "tokens", "precision", "batch"]
+    assert [axis.name for axis in space.axes] == ["recipe", "tokens", "cascade", "precision", "batch"]
     assert space.axis("tokens").values == (0.5, 1.0)
     assert space.default["batch"] == 1
 

@@ -17,7 +17,7 @@ from rheostat.models.families import Family, families
 from rheostat.models.flow import Cut
 from rheostat.models.salience import set_salience
 from rheostat.models.scoring import Attended, Scorer
-from rheostat.techniques import Cutting, Depth, Leaving, Shortening, Technique, TokenPruning, techniques
+from rheostat.techniques import Cutting, Depth, Leaving, Rereading, Shortening, Technique, TokenPruning, techniques
 from rheostat.testing import tiny_model
 from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique, checks_of
 from rheostat.testing.reference import column_sum
@@ -39,7 +39,7 @@ def test_every_technique_keeps_every_promise_on_every_family(
     technique: type[Technique], family: Family, check: Check
 ) -> None:
     head: Any = AutoModelForCausalLM if family.kind == "decoder" else AutoModel
-    if issubclass(technique, Leaving):
+    if issubclass(technique, Leaving | Rereading):
         head = AutoModelForSequenceClassification
     check.run(Subject(technique(), partial(tiny_model, family.model_type, head), SCORES.get(technique)))
 

@@ -16,7 +16,7 @@ from rheostat.core.errors import BundleError, RheostatError, SettingError
 from rheostat.core.machine import machine_facts
 from rheostat.core.profile import Profile, machine_difference
 from rheostat.models.sources import load_model
-from rheostat.techniques import Depth, Handle, Shortening, Technique, attach, technique_from_json
+from rheostat.techniques import Cascade, Depth, Handle, Shortening, Technique, attach, technique_from_json
 from rheostat.techniques.configuration import techniques_of
 from rheostat.techniques.depths import blocks_of
 
@@ -55,25 +55,29 @@ def load(folder: str | Path, *, verify: bool = True, device: str | None = None) 
         ) from error
     model: Any = loaded.model
     model = model.to(_device(device))
-    handle = _attached(model, technique, manifest.get("configuration") or {})
+    handle = _attached(model, technique, manifest.get("configuration") or {}, info.task)
     exits = read_exits(path, manifest, blocks_of(handle))
     bundle = Bundle(path, model, loaded.tokenizer, handle, _profile(path), manifest, info, exits)
     _warn_of_other_machine(bundle)
     return bundle
 
 
-def _attached(model: Any, technique: Technique, configuration: Mapping[str, Any]) -> Handle:
+def _attached(model: Any, technique: Technique, configuration: Mapping[str, Any], task: str) -> Handle:
     """Put on what a bundle names, and turn its dials as its configuration says, where it has one."""
     if not configuration:
-        # A bundle names one technique; depth takes no setting of its own, so that every bundle has its dial.
-        return attach(model, technique, *([] if isinstance(technique, Shortening) else [Depth()]))
+        # A bundle names one technique; what takes no setting of its own every bundle has beside it.
+        more = [*_depth(technique), *([Cascade()] if task == "classification" else [])]
+        return attach(model, technique, *more)
     own = {name: value for name, value in technique.to_json().items() if name != "name"}
     chosen = techniques_of({**own, **configuration})
-    depth = [] if any(isinstance(each, Shortening) for each in chosen) else [Depth()]
-    handle = attach(model, *chosen, *depth)
+    handle = attach(model, *chosen, *_depth(*chosen))
     dials = {dial.name for dial in handle.dials}
     handle.set(**{name: float(value) for name, value in configuration.items() if name in dials})
     return handle
+
+
+def _depth(*techniques: Technique) -> list[Technique]:
+    return [] if any(isinstance(each, Shortening) for each in techniques) else [Depth()]
 
 
 def _profile(folder: Path) -> Profile | None:

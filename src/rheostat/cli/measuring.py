@@ -62,6 +62,13 @@ class CalibrateOptions(ColumnOptions):
             help="Settings of the dial depth to measure the grid at, too, such as 4,2; without, the token dial alone.",
         ),
     ] = None
+    cascades: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBABILITIES",
+            help="Settings of a classifier's dial cascade to measure the grid at, too, such as 0.7,0.9; without, none.",
+        ),
+    ] = None
     split: Annotated[str, typer.Option(metavar="NAME", help="Split to measure on. Choose nothing on test.")] = (
         "validation"
     )
@@ -117,6 +124,8 @@ def _given(options: CalibrateOptions) -> dict[str, Any]:
         lists["grid"] = _numbers("--grid", options.grid, float, "1,0.8,0.5")
     if options.depths is not None:
         lists["depths"] = _numbers("--depths", options.depths, int, "4,2")
+    if options.cascades is not None:
+        lists["cascades"] = _numbers("--cascades", options.cascades, float, "0.7,0.9")
     return {"split": options.split, **numbers, **lists}
 
 
@@ -142,7 +151,7 @@ def _relay(show: Callable[[Step], None]) -> Callable[[Progress], None]:
 
 def _report(bundle: Bundle, profile: Profile, options: CalibrateOptions, notes: Sequence[str]) -> ReportData:
     rerun = f"rheostat calibrate {options.bundle} --data {options.data} --split {options.split}"
-    for name in ("grid", "depths"):
+    for name in ("grid", "depths", "cascades"):
         given = getattr(options, name)
         rerun += f" --{name} {given}" if given is not None else ""
     title = f"{options.bundle.resolve().name}: speed and quality"

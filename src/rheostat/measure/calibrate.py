@@ -43,6 +43,8 @@ class CalibrationSettings:
             not.
         depths: Settings of the dial ``depth``, each below the number of blocks: the grid is measured at each of them,
             too, and the profile holds both dials. Empty for the token dial alone.
+        cascades: Settings of the dial ``cascade``, each in (0, 1]: the grid below neutral is measured at each of them,
+            too, at every depth. For classifiers; empty for none.
         pairs: Alternating pairs of runs for each setting, at least 1; from 9 on the interval leaves outliers
             out.
         batch_size: Rows of a batch, at least 1.
@@ -57,6 +59,7 @@ class CalibrationSettings:
 
     grid: tuple[float, ...] = GRID
     depths: tuple[int, ...] = ()
+    cascades: tuple[float, ...] = ()
     pairs: int = 9
     batch_size: int = 8
     split: str = "validation"
@@ -74,6 +77,9 @@ class CalibrationSettings:
             )
         if any(isinstance(depth, bool) or not isinstance(depth, int) or depth < 1 for depth in self.depths):
             raise SettingError("The depths are whole numbers from 1.", given=list(self.depths))
+        strange = [value for value in self.cascades if not 0.0 < value <= 1.0]
+        if strange:
+            raise SettingError("The cascades to measure are probabilities in (0, 1].", given=strange)
         counts = (
             "pairs",
             "batch_size",
@@ -98,16 +104,22 @@ class CalibrationSettings:
         Raises:
             SettingError: If a depth is not below the number of blocks.
         """
-        if not self.depths:
-            return tuple({"tokens": rate} for rate in self.rates)
-        if max(self.depths) >= blocks:
+        if self.depths and max(self.depths) >= blocks:
             raise SettingError(
                 f"The depths to measure are below the model's {blocks} blocks.",
                 given=list(self.depths),
                 mend="All blocks are measured in any case.",
             )
-        deepest_first = sorted({blocks, *self.depths}, reverse=True)
-        return tuple({"tokens": rate, "depth": float(depth)} for depth in deepest_first for rate in self.rates)
+        deepest_first: Sequence[dict[str, float]] = [{}]
+        if self.depths:
+            deepest_first = [{"depth": float(depth)} for depth in sorted({blocks, *self.depths}, reverse=True)]
+        once = {"cascade": 0.0} if self.cascades else {}
+        found = [{"tokens": rate, **depth, **once} for depth in deepest_first for rate in self.rates]
+        # Where nothing is dropped, nothing is read again.
+        cut = [rate for rate in self.rates if rate < 1.0]
+        for cascade in sorted(set(self.cascades)):
+            found += [{"tokens": rate, **depth, "cascade": cascade} for depth in deepest_first for rate in cut]
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,7 @@ def calibrate(
     """
     chosen = settings or CalibrationSettings()
     _check_fit(bundle, data)
+    _check_dials(bundle, chosen)
     rows = sample(data.split(chosen.split), None if data.task == "causal-lm" else chosen.quality_texts, chosen.seed)
     bundle.model.train(False)
     facts = machine(device_of(bundle.model))
@@ -243,6 +256,15 @@ def _check_fit(bundle: Bundle, data: TextData) -> None:
         )
 
 
+def _check_dials(bundle: Bundle, settings: CalibrationSettings) -> None:
+    if settings.cascades and "cascade" not in bundle.handle.neutral():
+        raise SettingError(
+            "Cascades are measured where the bundle has the dial: a classifier's, without a configuration of its own.",
+            given=f"{list(settings.cascades)} for {bundle.handle!r}",
+            mend="Leave the cascades out.",
+        )
+
+
 def _baselines(data: TextData, split: str, rows: Split) -> dict[str, dict[str, float]]:
     """Return the baselines on the very rows that the bundle is judged on, where they can be had."""
     if data.task != "classification" or "train" not in data.splits or split == "train":
@@ -286,7 +308,7 @@ def _fingerprint(
 ) -> dict[str, Any]:
     manifest = Path(bundle.folder) / "bundle.json"
     # Another grid may go on from the points of this one; everything else must be the same.
-    how = {name: value for name, value in asdict(settings).items() if name not in ("grid", "depths")}
+    how = {name: value for name, value in asdict(settings).items() if name not in ("grid", "depths", "cascades")}
     return {
         "settings": how,
         "rows": _digest_of(rows),

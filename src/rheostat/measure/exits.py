@@ -78,7 +78,7 @@ def choose_exits(
         blocks,
         float(mean_depth),
         rule.mean_depth(scores, blocks=blocks),
-        {dial: value for dial, value in settings.items() if dial != "depth"},
+        {dial: value for dial, value in settings.items() if dial not in ("depth", *bundle.handle.once())},
         {"split": name, "rows": len(scores)},
         weights_of(bundle.manifest),
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from rheostat.core.errors import UnsupportedModelError
-from rheostat.measure.macs import BlockCost, ModelCost, Visible
+from rheostat.measure.macs import BlockCost, Macs, ModelCost, Visible, batch_macs
 from rheostat.models.families import Located, locate
+from rheostat.models.segment import Reread
+from rheostat.techniques.handle import Handle
 
-__all__ = ["cost_of", "linear_weights"]
+__all__ = ["cost_of", "forward_macs", "linear_weights"]
 
 
 def cost_of(model: nn.Module) -> ModelCost:
@@ -101,3 +103,23 @@ def _window(attention: nn.Module, config: Any, index: int) -> int | None:
         return None
     window = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
     return int(window) if window else None
+
+
+def forward_macs(cost: ModelCost, lengths: Sequence[int], handle: Handle) -> Macs:
+    """Count the last forward of a handle's model, both readings where rows were read twice.
+
+    Args:
+        cost: Of the model.
+        lengths: Real tokens of each row.
+        handle: The handle; the forward was a classifier's, or one for next-token logits alone.
+    """
+    ran = handle.last
+    if ran is None:
+        return batch_macs(cost, lengths, [])
+    everybody = tuple(range(len(lengths)))
+    readings = [(everybody, ran.first), (ran.rows, ran.second)] if isinstance(ran, Reread) else [(everybody, ran)]
+    counted = (
+        batch_macs(cost, [lengths[row] for row in rows], part.survivors(), entered=part.entered())
+        for rows, part in readings
+    )
+    return sum(counted, Macs())

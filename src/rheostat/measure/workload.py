@@ -13,7 +13,7 @@ from rheostat.core.errors import SettingError
 from rheostat.core.text import Split
 from rheostat.measure.encoding import batches, windows
 from rheostat.measure.macs import Macs, batch_macs
-from rheostat.measure.model_cost import cost_of
+from rheostat.measure.model_cost import cost_of, forward_macs
 from rheostat.measure.quality import (
     Continuations,
     Quality,
@@ -67,7 +67,7 @@ class Workload(ABC):
         with torch.inference_mode(), handle.at(**settings):
             for inputs in self._batches:
                 self.bundle.model(**inputs)
-                pruned += batch_macs(self._cost, _lengths(inputs), handle.survivors(), entered=handle.entered())
+                pruned += forward_macs(self._cost, _lengths(inputs), handle)
         return self._plain_macs / pruned.total
 
 

@@ -17,7 +17,7 @@ import torch
 from rheostat.core.errors import SettingError
 from rheostat.models.flow import Flow, Step
 
-__all__ = ["CURRENT_RUN", "Climbed", "Everything", "Run", "Segment", "current_segment", "through"]
+__all__ = ["CURRENT_RUN", "Climbed", "Everything", "Ran", "Reread", "Run", "Segment", "current_segment", "through"]
 
 
 @dataclass(slots=True, eq=False)
@@ -133,7 +133,7 @@ class Climbed:
     """
 
     rows: int
-    parts: tuple[tuple[int, tuple[int, ...], Flow | Everything | Climbed], ...]
+    parts: tuple[tuple[int, tuple[int, ...], Ran], ...]
 
     def survivors(self) -> list[list[list[int]]]:
         """Return, for each block and each row, the columns that went on: none of rows that had left."""
@@ -147,6 +147,44 @@ class Climbed:
     def entered(self) -> list[list[int]]:
         """Return, for each row, the columns that entered the first block."""
         return self.parts[0][2].entered()
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """What went on in two readings of a batch.
+
+    Attributes:
+        first: In the first reading.
+        rows: The rows that were read again.
+        second: In the second reading, of those rows alone.
+    """
+
+    first: Ran
+    rows: tuple[int, ...]
+    second: Ran
+
+    def survivors(self) -> list[list[list[int]]]:
+        """Return, for each block and each row, the columns that went on in the reading that gave the row's answer."""
+        first, second = self.first.survivors(), self.second.survivors()
+        place = {row: at for at, row in enumerate(self.rows)}
+        none: list[list[int]] = [[] for _ in self.first.entered()]
+        deepest = max(len(first), len(second))
+        first, second = (path + [none] * (deepest - len(path)) for path in (first, second))
+        return [
+            [again[place[row]] if row in place else states for row, states in enumerate(once)]
+            for once, again in zip(first, second, strict=True)
+        ]
+
+    def entered(self) -> list[list[int]]:
+        """Return, for each row, the columns that entered the first block in the reading that gave its answer."""
+        found = self.first.entered()
+        for row, columns in zip(self.rows, self.second.entered(), strict=True):
+            found[row] = columns
+        return found
+
+
+Ran = Flow | Everything | Climbed | Reread
+"""What went on in a forward."""
 
 
 class Run:

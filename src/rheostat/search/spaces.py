@@ -176,11 +176,17 @@ class _Making:
         if source.technique is None:
             return None
         if isinstance(source.part, Dial):
-            return self._why_not_learnt(source)
+            return self._why_alone(source) or self._why_not_learnt(source)
         dials = [dial.name for dial in _ruling_dials(source)]
         if dials and not any(dial in self.axes for dial in dials):
             return f"it means nothing while {' and '.join(dials)} stay at neutral"
         return None
+
+    def _why_alone(self, source: Source) -> str | None:
+        needed = _acts_with(source)
+        if not needed or needed in self.axes:
+            return None
+        return f"it means nothing while {needed} stays at neutral"
 
     def _why_not_learnt(self, source: Source) -> str | None:
         learnt, kind = _learnt_with(source), source.technique
@@ -269,7 +275,7 @@ class _Making:
     def _when(self, source: Source) -> Conditions:
         """Return where an axis means something."""
         if source.technique is not None and isinstance(source.part, Dial):
-            return self._when_trained(source)
+            return (*self._when_trained(source), *self._when_acting(source))
         if source.technique is not None:
             dials = [self.axes[dial.name] for dial in _ruling_dials(source) if dial.name in self.axes]
             # With several dials, one of them off neutral is enough, which conditions cannot say.
@@ -281,6 +287,13 @@ class _Making:
         if source.adapters:
             return (("adapter", tuple(kind for kind in self._values("adapter") if kind in source.adapters)),)
         return ()
+
+    def _when_acting(self, source: Source) -> Conditions:
+        needed = _acts_with(source)
+        if not needed:
+            return ()
+        axis = self.axes[needed]
+        return ((needed, tuple(value for value in axis.values if value != axis.default)),)
 
     def _when_trained(self, source: Source) -> Conditions:
         learnt = _learnt_with(source)
@@ -313,6 +326,10 @@ def _ruling_dials(source: Source) -> tuple[Dial, ...]:
 
 def _learnt_with(source: Source) -> str:
     return "" if source.technique is None else source.technique.learnt_with
+
+
+def _acts_with(source: Source) -> str:
+    return "" if source.technique is None else source.technique.acts_with
 
 
 def _trains(recipe: Value) -> tuple[str, ...]:

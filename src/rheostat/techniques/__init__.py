@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rheostat.techniques.configuration import checked_configuration, configure, neutral_configuration
-from rheostat.techniques.contract import Conversion, Converted, Cutting, Leaving, Shortening, Technique
+from rheostat.techniques.contract import Conversion, Converted, Cutting, Leaving, Rereading, Shortening, Technique
 from rheostat.techniques.handle import Handle, attach
 from rheostat.techniques.inference.cache import CachePrecision
+from rheostat.techniques.inference.cascade import Cascade
 from rheostat.techniques.inference.depth import Depth
 from rheostat.techniques.inference.exits import Exits
 from rheostat.techniques.inference.precision import Precision
@@ -14,6 +15,7 @@ from rheostat.techniques.registry import technique_from_json, techniques
 
 __all__ = [
     "CachePrecision",
+    "Cascade",
     "Conversion",
     "Converted",
     "Cutting",
@@ -22,6 +24,7 @@ __all__ = [
     "Handle",
     "Leaving",
     "Precision",
+    "Rereading",
     "Shortening",
     "Technique",
     "TokenPruning",

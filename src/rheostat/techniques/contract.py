@@ -18,7 +18,18 @@ from rheostat.core.text import Task
 from rheostat.models.families import Family
 from rheostat.models.flow import Cut
 
-__all__ = ["Conversion", "Converted", "Cutting", "Leaving", "Restriction", "Shortening", "Target", "Technique"]
+__all__ = [
+    "Again",
+    "Conversion",
+    "Converted",
+    "Cutting",
+    "Leaving",
+    "Rereading",
+    "Restriction",
+    "Shortening",
+    "Target",
+    "Technique",
+]
 
 
 Restriction = Exclusion | Conflict
@@ -43,8 +54,8 @@ class Target:
 class Technique(ABC):
     """One efficiency method: frozen settings, and dials that are turned at run time.
 
-    Subclasses are final frozen dataclasses, one a file, of one of four kinds: `Cutting`, `Shortening`, `Leaving` or
-    `Conversion`.
+    Subclasses are final frozen dataclasses, one a file, of one of five kinds: `Cutting`, `Shortening`, `Leaving`,
+    `Rereading` or `Conversion`.
 
     Attributes:
         name: What users call it.
@@ -54,6 +65,7 @@ class Technique(ABC):
         knobs: The settings that are chosen before it is put on; each has a field of the same name.
         learnt_with: The dial that training must have turned for most models to be any good with this one; empty where
             it need not.
+        acts_with: The dial of another technique at whose neutral this one does nothing; empty where it acts alone.
     """
 
     name: ClassVar[str]
@@ -62,6 +74,7 @@ class Technique(ABC):
     dials: ClassVar[tuple[Dial, ...]] = ()
     knobs: ClassVar[tuple[Knob, ...]] = ()
     learnt_with: ClassVar[str] = ""
+    acts_with: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         """Refuse a setting outside the domain of its knob."""
@@ -137,6 +150,35 @@ class Leaving(Technique):
         Args:
             settings: A value for each dial, in range.
             blocks: How many blocks run for a row that never leaves.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Which rows are read a second time, and how.
+
+    Attributes:
+        below: Those whose highest probability in the first reading is below this.
+        settings: The dials that are turned for it; the others stay as they are.
+    """
+
+    below: float
+    settings: Mapping[str, float]
+
+
+class Rereading(Technique):
+    """A technique that reads some rows of a classifier's batch a second time; a model wears at most one.
+
+    The first reading runs with the technique's own dials at neutral. It is about whole answers of a model with a
+    classification head, without gradients.
+    """
+
+    @abstractmethod
+    def again(self, settings: Mapping[str, float]) -> Again | None:
+        """Return which rows of a forward at these dial settings are read again; None where none is.
+
+        Args:
+            settings: A value for every dial that the model wears, in range.
         """
 
 

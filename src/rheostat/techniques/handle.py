@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,15 +16,22 @@ from rheostat.core.errors import RheostatError, SettingError
 from rheostat.core.exits import ExitRule
 from rheostat.models.families import Family, locate
 from rheostat.models.flow import Flow
-from rheostat.models.segment import Climbed, Everything
+from rheostat.models.segment import Everything, Ran
 from rheostat.models.wear import Director, Order, Worn, wear
-from rheostat.techniques.contract import Conversion, Converted, Cutting, Leaving, Shortening, Technique
-from rheostat.techniques.leaving import LeavingModel
+from rheostat.techniques.answering import AnsweringModel
+from rheostat.techniques.contract import (
+    Again,
+    Conversion,
+    Converted,
+    Cutting,
+    Leaving,
+    Rereading,
+    Shortening,
+    Technique,
+)
 from rheostat.techniques.registry import make_technique
 
 __all__ = ["Handle", "attach"]
-
-_Ran = Flow | Everything | Climbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ class Handle:
 
     Args:
         model: The model, which stays an ordinary Transformers model.
-        techniques: The techniques it wears: conversions in the order in which they go on, at most one that cuts, at
-            most one that shortens, and at most one that lets rows leave.
+        techniques: The techniques it wears: conversions in the order in which they go on, at most one that cuts,
+            one that shortens, one that lets rows leave and one that reads rows again.
 
     Attributes:
         model: The model.
@@ -55,7 +62,7 @@ class Handle:
 
     def __init__(self, model: nn.Module, *techniques: Technique) -> None:
         worn = _sorted(techniques)
-        conversions, self._cutting, self._shortening, self._leaving = worn
+        conversions, self._cutting, self._shortening, self._leaving, self._rereading = worn
         self.model = model
         turned = [each for each in worn[1:] if each is not None]
         self.techniques: tuple[Technique, ...] = (*conversions, *turned)
@@ -65,7 +72,7 @@ class Handle:
         self._override: ContextVar[_Override | None] = ContextVar("rheostat_override", default=None)
         self._last: _LastFlow = _LastFlow()
         self._worn: Worn | None = None
-        self._left: LeavingModel | None = None
+        self._answering: AnsweringModel | None = None
         self._converted: list[Converted] = []
         self._on = True
         self._put_on(conversions)
@@ -152,13 +159,18 @@ class Handle:
         return self.went_on.entered()
 
     @property
-    def went_on(self) -> _Ran:
+    def last(self) -> Ran | None:
+        """What went on in the last forward; None where that was the plain model's, or none has run."""
+        return self._last.get()
+
+    @property
+    def went_on(self) -> Ran:
         """What went on in the last forward, as `survivors` says it.
 
         Raises:
             RheostatError: If no forward has run, or the last one was the plain model's, which drops nothing.
         """
-        ran = self._last.get()
+        ran = self.last
         if ran is None:
             raise RheostatError(
                 "Survivors are known after a forward under pruning.",
@@ -168,7 +180,7 @@ class Handle:
         return ran
 
     @went_on.setter
-    def went_on(self, ran: _Ran) -> None:
+    def went_on(self, ran: Ran) -> None:
         self._last.set(ran)
 
     def exit_rule(self) -> tuple[ExitRule, int] | None:
@@ -181,6 +193,17 @@ class Handle:
             blocks = self._shortening.depth(asked.settings)
         rule = self._leaving.rule(asked.settings, blocks)
         return None if rule is None else (rule, blocks)
+
+    def again(self) -> Again | None:
+        """Return which rows are read again at the settings in force, and how; None where none is."""
+        asked = self._asked()
+        if asked is None or self._rereading is None or not _turned(self._rereading, asked.settings, self.neutral()):
+            return None
+        return self._rereading.again(asked.settings)
+
+    def once(self) -> dict[str, float]:
+        """Return the settings, of the dials that read rows again, at which every row is read once."""
+        return {} if self._rereading is None else {dial.name: dial.neutral for dial in self._rereading.dials}
 
     def report(self) -> list[dict[str, Any]]:
         """Return, for each conversion in order, what it did to the model and what was measured for it.
@@ -208,8 +231,8 @@ class Handle:
                 self._converted.append(conversion.convert(self.model))
             if len(self.techniques) > len(conversions):
                 self._worn = wear(self.model, _HandleDirector(self, self._cutting, self._shortening))
-            if self._leaving is not None:
-                self._left = LeavingModel(self)
+            if self._leaving is not None or self._rereading is not None:
+                self._answering = AnsweringModel(self)
         except BaseException:
             self._take_off()
             raise
@@ -218,9 +241,9 @@ class Handle:
             converted.free()
 
     def _take_off(self) -> None:
-        if self._left is not None:
-            self._left.take_off()
-            self._left = None
+        if self._answering is not None:
+            self._answering.take_off()
+            self._answering = None
         if self._worn is not None:
             self._worn.take_off()
             self._worn = None
@@ -273,14 +296,14 @@ class _LastFlow:
     """The last forward, by context where one is known, else the last one anywhere."""
 
     def __init__(self) -> None:
-        self._here: ContextVar[tuple[_Ran | None] | None] = ContextVar("rheostat_last", default=None)
-        self._anywhere: _Ran | None = None
+        self._here: ContextVar[tuple[Ran | None] | None] = ContextVar("rheostat_last", default=None)
+        self._anywhere: Ran | None = None
 
-    def set(self, ran: _Ran | None) -> None:
+    def set(self, ran: Ran | None) -> None:
         self._here.set((ran,))
         self._anywhere = ran
 
-    def get(self) -> _Ran | None:
+    def get(self) -> Ran | None:
         here = self._here.get()
         return self._anywhere if here is None else here[0]
 
@@ -313,24 +336,28 @@ def attach(model: nn.Module, *techniques: str | Technique) -> Handle:
 
 def _sorted(
     techniques: tuple[Technique, ...],
-) -> tuple[tuple[Conversion, ...], Cutting | None, Shortening | None, Leaving | None]:
+) -> tuple[tuple[Conversion, ...], Cutting | None, Shortening | None, Leaving | None, Rereading | None]:
     names = [technique.name for technique in techniques]
     cutting = [technique for technique in techniques if isinstance(technique, Cutting)]
     shortening = [technique for technique in techniques if isinstance(technique, Shortening)]
     leaving = [technique for technique in techniques if isinstance(technique, Leaving)]
+    rereading = [technique for technique in techniques if isinstance(technique, Rereading)]
     conversions = tuple(technique for technique in techniques if isinstance(technique, Conversion))
-    if len(set(names)) < len(names) or max(len(cutting), len(shortening), len(leaving)) > 1:
+    turned: tuple[Sequence[Technique], ...] = (cutting, shortening, leaving, rereading)
+    if len(set(names)) < len(names) or max(len(kind) for kind in turned) > 1:
         raise SettingError(
-            "A model wears each technique once, and at most one each that cuts, shortens, and lets rows leave.",
+            "A model wears each technique once, and at most one each that cuts, shortens, lets rows leave, and reads "
+            "rows again.",
             given=", ".join(names),
             mend="Leave one of them out.",
         )
-    if not techniques or len(conversions) + len(cutting) + len(shortening) + len(leaving) < len(techniques):
+    if not techniques or len(conversions) + sum(len(kind) for kind in turned) < len(techniques):
         raise SettingError(
-            "A technique that goes on a model is a subclass of Cutting, Shortening, Leaving or Conversion.",
+            "A technique that goes on a model is a subclass of Cutting, Shortening, Leaving, Rereading or Conversion.",
             given=", ".join(type(technique).__name__ for technique in techniques) or "none",
         )
-    return conversions, next(iter(cutting), None), next(iter(shortening), None), next(iter(leaving), None)
+    first = (next(iter(cutting), None), next(iter(shortening), None), next(iter(leaving), None))
+    return conversions, *first, next(iter(rereading), None)
 
 
 def _bound(model: nn.Module, techniques: Iterable[Technique]) -> tuple[Dial, ...]:

@@ -17,6 +17,7 @@ _OWN = {
     "tokens": "rheostat.techniques.inference.tokens:TokenPruning",
     "depth": "rheostat.techniques.inference.depth:Depth",
     "exits": "rheostat.techniques.inference.exits:Exits",
+    "cascade": "rheostat.techniques.inference.cascade:Cascade",
     "cache": "rheostat.techniques.inference.cache:CachePrecision",
     "precision": "rheostat.techniques.inference.precision:Precision",
 }

@@ -12,6 +12,7 @@ from rheostat.core.errors import SettingError
 from rheostat.core.exits import Criterion, ExitRule
 from rheostat.models.segment import Climbed, Segment, through
 from rheostat.techniques.depths import blocks_of, checked_depths, without_cache
+from rheostat.techniques.narrowing import narrowed, shape_of, width_of
 
 if TYPE_CHECKING:
     from rheostat.techniques.handle import Handle
@@ -55,13 +56,15 @@ def classify_with_exits(handle: Handle, rule: ExitRule, **inputs: Any) -> Exited
         inputs: What the model takes, by name; ``attention_mask`` says which positions are real.
 
     Raises:
-        SettingError: If a depth is out of range, or the model gives no ``logits [rows, classes]``.
+        SettingError: If a depth is out of range, the model gives no ``logits [rows, classes]``, or rows would be read
+            twice.
 
     Example:
         >>> exited = classify_with_exits(handle, ExitRule({2: 0.95, 4: 0.9}), **batch)  # doctest: +SKIP
         >>> exited.logits.argmax(-1), exited.mean_depth  # doctest: +SKIP
     """
     checked_depths(handle, rule.depths)
+    _refuse_again(handle)
     return leave(handle, rule, blocks_of(handle), inputs)
 
 
@@ -104,7 +107,11 @@ def exit_scores(handle: Handle, depths: list[int], criterion: Criterion, **input
 
     Returns:
         float32 ``[rows, depths]``, in the order of ascending depths.
+
+    Raises:
+        SettingError: As for `classify_with_exits`.
     """
+    _refuse_again(handle)
     batch = _Batch(handle, without_cache(handle, inputs))
     return torch.stack([batch.climb(depth, criterion)[1] for depth in checked_depths(handle, depths)], dim=1)
 
@@ -126,15 +133,21 @@ def similarity(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | N
     return torch.nn.functional.cosine_similarity(one.flatten(1), other.flatten(1), dim=1)
 
 
+def _refuse_again(handle: Handle) -> None:
+    if handle.again() is not None:
+        raise SettingError(
+            "Rows that leave by a rule are read once.",
+            given=", ".join(f"{dial}={value:g}" for dial, value in handle.settings.items()),
+            mend="Turn the dial that reads them again to neutral, or let rows leave by the dial exit.",
+        )
+
+
 class _Batch:
     """The rows that are still in the model, and where they are."""
 
     def __init__(self, handle: Handle, inputs: dict[str, Any]) -> None:
-        first = inputs.get("input_ids") if inputs.get("input_ids") is not None else inputs.get("inputs_embeds")
-        if first is None:
-            raise SettingError("A forward needs input_ids or inputs_embeds.")
         self._handle, self._inputs, self._protected = handle, inputs, handle.protected
-        self.shape = (int(first.shape[0]), int(first.shape[1]))
+        self.shape = shape_of(inputs)
         self.rows = torch.arange(self.shape[0])
         self._segment = Segment(stop=1)
         self._ground = True
@@ -161,26 +174,12 @@ class _Batch:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with some rows only."""
-        segment, (batch, length) = self._segment, self.shape
-        width = self._width(rows) if not segment.path_after else length
-        inputs = {}
-        for name, value in self._inputs.items():
-            if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == batch:
-                value = value.index_select(0, rows.to(value.device))
-            if isinstance(value, torch.Tensor) and value.ndim > 1 and value.shape[1] == length:
-                value = value[:, :width]
-            inputs[name] = value
+        segment, length = self._segment, self.shape[1]
+        width = width_of(self._inputs, rows, length) if not segment.path_after else length
         states = segment.left.index_select(0, rows)[:, :width]
         path = tuple(step.of_rows(rows) for step in segment.path_after)
         self._segment = replace(segment, seen={segment.stop - 1: states}, path_after=path)
         if self._protected is not None:
             self._protected = self._protected.index_select(0, rows.to(self._protected.device))[:, :width]
-        self.rows, self._inputs, self.shape = self.rows[rows.cpu()], inputs, (len(rows), width)
-
-    def _width(self, rows: torch.Tensor) -> int:
-        """Return how many columns the rows need: those at the end that only hold padding are not."""
-        mask = self._inputs.get("attention_mask")
-        if not isinstance(mask, torch.Tensor) or mask.ndim != 2:
-            return self.shape[1]
-        real = mask.index_select(0, rows.to(mask.device)).any(0).nonzero()
-        return int(real[-1]) + 1 if len(real) else 1
+        self._inputs = narrowed(self._inputs, rows, width)
+        self.rows, self.shape = self.rows[rows.cpu()], (len(rows), width)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from rheostat.techniques import Conversion, Leaving, Technique, TokenPruning
-from rheostat.testing import conversions, leaving, promises
+from rheostat.techniques import Conversion, Leaving, Rereading, Technique, TokenPruning
+from rheostat.testing import conversions, leaving, promises, rereading
 from rheostat.testing.looking import Subject
 from rheostat.testing.reference import Score, column_sum
 
@@ -22,6 +22,7 @@ __all__ = [
     "CHECKS",
     "CONVERSION_CHECKS",
     "LEAVING_CHECKS",
+    "REREADING_CHECKS",
     "Check",
     "Subject",
     "check_family",
@@ -83,6 +84,8 @@ def checks_of(technique: Technique) -> tuple[Check, ...]:
     """Return the checks for a technique of this kind."""
     if isinstance(technique, Leaving):
         return LEAVING_CHECKS
+    if isinstance(technique, Rereading):
+        return REREADING_CHECKS
     return CONVERSION_CHECKS if isinstance(technique, Conversion) else CHECKS
 
 
@@ -124,6 +127,19 @@ LEAVING_CHECKS: tuple[Check, ...] = (
     Check("detaching", promises.look_at_detaching),
 )
 """Every check of a technique that lets rows leave."""
+
+REREADING_CHECKS: tuple[Check, ...] = (
+    Check("dials", promises.look_at_dials),
+    Check("json", promises.look_at_json),
+    Check("neutral", promises.look_at_neutral),
+    Check("extremes", promises.look_at_extremes),
+    Check("rows", rereading.look_at_reread_rows),
+    Check("readings", rereading.look_at_readings),
+    Check("residue", promises.look_at_residue),
+    Check("saving", promises.look_at_saving),
+    Check("detaching", promises.look_at_detaching),
+)
+"""Every check of a technique that reads rows a second time."""
 
 CONVERSION_CHECKS: tuple[Check, ...] = (
     Check("knobs", conversions.look_at_knobs),

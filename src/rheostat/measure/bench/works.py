@@ -16,7 +16,7 @@ from rheostat.core.workload import Workload
 from rheostat.measure.bench.subject import Subject
 from rheostat.measure.encoding import batches, windows
 from rheostat.measure.macs import batch_macs, decoding_macs
-from rheostat.measure.model_cost import cost_of
+from rheostat.measure.model_cost import cost_of, forward_macs
 from rheostat.measure.workload import sample
 from rheostat.models.low_precision import LowPrecisionLinear
 
@@ -59,17 +59,11 @@ class Work(ABC):
     def macs(self, request: Inputs) -> int:
         """Count the multiply-accumulates of a request."""
         self.run(request)
-        survivors, handle = self._survivors(), self.subject.handle
-        entered = handle.entered() if survivors else None
-        return batch_macs(self._cost, lengths_of(request), survivors, entered=entered).total
+        return forward_macs(self._cost, lengths_of(request), self.subject.handle).total
 
     def cache(self, request: Inputs) -> int | None:
         """Return the bytes of the key-value cache after a request's prompt; None where there is no cache."""
         return None
-
-    def _survivors(self) -> list[list[list[int]]]:
-        handle = self.subject.handle
-        return [] if handle.settings == handle.neutral() else handle.survivors()
 
     def _requests(self, split: Split | None) -> list[Inputs]:
         """Return the requests: whole texts as they are, in batches of like length."""
@@ -154,7 +148,8 @@ class Generate(_Prompted):
         # Only the forward over the prompt drops states, and its survivors are what the cache holds.
         with torch.inference_mode():
             self.subject.model(**request, use_cache=True, logits_to_keep=1)
-        lengths, survivors = lengths_of(request), self._survivors()
+        ran = self.subject.handle.last
+        lengths, survivors = lengths_of(request), [] if ran is None else ran.survivors()
         prompt = batch_macs(self._cost, lengths, survivors)
         steps = self.workload.new_tokens - 1
         return (prompt + decoding_macs(self._cost, lengths, survivors, steps)).total

@@ -1,10 +1,10 @@
-"""A classifier whose rows leave early as a dial says: before a forward, it asks the handle."""
+"""A classifier whose rows leave early, or are read twice, as dials say: before a forward, it asks the handle."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,67 +12,80 @@ from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from rheostat.core.errors import SettingError
-from rheostat.core.exits import ExitRule
 from rheostat.models.families import locate
 from rheostat.models.segment import current_segment
+from rheostat.techniques.rereading import read_twice
 from rheostat.techniques.row_exits import leave
 
 if TYPE_CHECKING:
     from rheostat.techniques.handle import Handle
 
-__all__ = ["LeavingModel"]
+__all__ = ["AnsweringModel"]
 
 _NO_ANSWERS = ("labels", "output_hidden_states", "output_attentions")
 
 
-class LeavingModel:
-    """A classifier that lets rows leave. `take_off` gives the very same model back.
+class AnsweringModel:
+    """A classifier that answers each row in its own time. `take_off` gives the very same model back.
 
     Args:
-        handle: The handle of the model, which knows when rows leave.
+        handle: The handle of the model, which knows when rows leave, and which are read again.
     """
 
     def __init__(self, handle: Handle) -> None:
         self._model, self._plain = handle.model, type(handle.model)
-        handle.model.__class__ = _leaving_class(self._plain, handle)
+        handle.model.__class__ = _answering_class(self._plain, handle)
 
     def take_off(self) -> None:
         """Give the model its own class back."""
         self._model.__class__ = self._plain
 
 
-def _leaving_class(plain: type[nn.Module], handle: Handle) -> type[nn.Module]:
+def _answering_class(plain: type[nn.Module], handle: Handle) -> type[nn.Module]:
     names = list(inspect.signature(plain.forward).parameters)[1:]
 
     class WornClassifier(plain):  # type: ignore[misc, valid-type]
         @functools.wraps(plain.forward)
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             # The forwards from exit to exit come here, too: they run the segment that is in force.
-            found = handle.exit_rule() if current_segment() is None else None
-            if found is None:
+            answer = _answer(handle) if current_segment() is None else None
+            if answer is None:
                 return plain.forward(self, *args, **kwargs)
-            return _answer(handle, *found, {**dict(zip(names, args, strict=False)), **kwargs})
+            named = {**dict(zip(names, args, strict=False)), **kwargs}
+            logits = answer(_checked(handle, named))
+            return SequenceClassifierOutput(logits=logits) if named.get("return_dict") is not False else (logits,)
 
     WornClassifier.__name__, WornClassifier.__qualname__ = plain.__name__, plain.__qualname__
     WornClassifier.__module__ = plain.__module__
     return WornClassifier
 
 
-def _answer(handle: Handle, rule: ExitRule, stop: int, named: Mapping[str, Any]) -> Any:
+def _answer(handle: Handle) -> Callable[[dict[str, Any]], torch.Tensor] | None:
+    """Return how a forward at the settings in force answers row by row; None where it does not.
+
+    The readings of a cascade come back here, with its dial at neutral: rows may leave them early.
+    """
+    if (again := handle.again()) is not None:
+        return lambda inputs: read_twice(handle, again, inputs)
+    if (rule := handle.exit_rule()) is not None:
+        return lambda inputs: leave(handle, *rule, inputs).logits
+    return None
+
+
+def _checked(handle: Handle, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the forwards of a batch take, once it is clear that logits will do."""
     model: Any = handle.model
     if locate(model).base is model or model.can_generate():
         raise SettingError(
-            "Rows leave a model that classifies them.",
+            "Rows that leave early, or are read twice, are those of a model that classifies them.",
             given=type(model).__name__,
             mend="Load it for classification, or use rheostat exits, for tokens of a language model.",
         )
     refused = [name for name in _NO_ANSWERS if named.get(name) is not None and named.get(name) is not False]
     if refused or (torch.is_grad_enabled() and handle.model.training):
         raise SettingError(
-            "Rows that leave early give logits, and nothing to train by.",
+            "Rows that leave early, or are read twice, give logits, and nothing to train by.",
             given=", ".join(refused) or "a model in training mode",
             mend="Leave it out, or set the dial to neutral.",
         )
-    inputs = {name: value for name, value in named.items() if name not in (*_NO_ANSWERS, "return_dict")}
-    logits = leave(handle, rule, stop, inputs).logits
-    return SequenceClassifierOutput(logits=logits) if named.get("return_dict") is not False else (logits,)
+    return {name: value for name, value in named.items() if name not in (*_NO_ANSWERS, "return_dict")}
