@@ -33,14 +33,17 @@ def test_other_curves_differ_in_more_than_colour(profile: Profile) -> None:
     assert len({(curve.line.dash, curve.marker.symbol) for curve in curves}) == 3
 
 
-def test_each_depth_has_a_curve_of_its_own(profile: Profile) -> None:
-    def at(depth: float) -> list[Point]:
-        return [replace(point, settings={**point.settings, "depth": depth}) for point in profile.points]
+@pytest.mark.parametrize(("dial", "neutral", "turned"), [("depth", 6.0, 3.0), ("cascade", 0.0, 0.8)])
+def test_each_setting_of_another_dial_has_a_curve_of_its_own(
+    profile: Profile, dial: str, neutral: float, turned: float
+) -> None:
+    def at(value: float) -> list[Point]:
+        return [replace(point, settings={**point.settings, dial: value}) for point in profile.points]
 
-    both = replace(profile, points=(*at(6.0), *at(3.0)), neutral={"tokens": 1.0, "depth": 6.0})
+    both = replace(profile, points=(*at(neutral), *at(turned)), neutral={"tokens": 1.0, dial: neutral})
     curves = quality_chart(both, "accuracy", {}).data[:2]
 
-    assert [curve.name for curve in curves] == ["this bundle", "depth 3"]
+    assert [curve.name for curve in curves] == ["this bundle", f"{dial} {turned:g}"]
     assert [len(curve.x) for curve in curves] == [4, 4]
 
 

@@ -35,7 +35,7 @@ def quality_chart(profile: Profile, metric: str, curves: Mapping[str, Sequence[P
         curves: More curves by name, for instance an ordinarily tuned model.
     """
     figure = plotly_figure().Figure()
-    own = _by_other_dials(profile.points)
+    own = _by_other_dials(profile)
     _add_curve(figure, "this bundle", own.pop(""), metric, (MIDDLE_BLUE, "circle", "solid"))
     figure.update_traces(mode="lines+markers+text", textposition="top right", textfont_size=12)
     for place, (name, points) in enumerate({**own, **curves}.items()):
@@ -123,11 +123,11 @@ def _add_curve(figure: Any, name: str, points: Sequence[Point], metric: str, loo
     )
 
 
-def _by_other_dials(points: Sequence[Point]) -> dict[str, list[Point]]:
+def _by_other_dials(profile: Profile) -> dict[str, list[Point]]:
     """Return the points by what their dials but ``tokens`` are set to; under no name where these are at neutral."""
-    plain = {name: max(point.settings[name] for point in points) for name in points[0].settings if name != "tokens"}
+    plain = {name: value for name, value in profile.neutral.items() if name != "tokens"}
     found: dict[str, list[Point]] = {"": []}
-    for point in points:
+    for point in profile.points:
         turned = [f"{name} {point.settings[name]:g}" for name, value in plain.items() if point.settings[name] != value]
         found.setdefault(", ".join(turned), []).append(point)
     return found

@@ -47,7 +47,7 @@ _PREFERRED: Final[Mapping[str, tuple[Value, ...]]] = {
     "backend": ("auto",),
     "exit": (0.8, 0.9, 0.95, 0.99, 1.0),
     "exit_every": (2,),
-    "cascade": (0.0, 0.7, 0.9),
+    "cascade": (0.0, 0.8, 0.95),
     "share": (0.02,),
     "mask": ("snip",),
     "rank": (4, 8, 16, 32),
