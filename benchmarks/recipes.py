@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -136,7 +136,7 @@ def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData)
     found: dict[str, dict[str, float]] = {}
     test = data.split("validation" if args.far else "test")
     for fixed, keeps in _dials(args, recipe):
-        bundle = _configured(load(folder), fixed, data, args.max_length)
+        bundle = configured(load(folder), fixed, data, args.max_length)
         dial = {name: value for name, value in fixed.items() if name == "depth"}
         found[_line(fixed)] = {
             f"{keep:g}": classification_quality(bundle, test, {"tokens": keep, **dial}).values["accuracy"]
@@ -145,7 +145,7 @@ def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData)
     return found
 
 
-def _configured(bundle: Bundle, fixed: Mapping[str, Any], data: TextData, max_length: int) -> Bundle:
+def configured(bundle: Bundle, fixed: Mapping[str, Any], data: TextData, max_length: int) -> Bundle:
     """Put on a bundle what is fixed; a model that was not trained with a cut before the first block is taught it."""
     bundle.handle.detach()
     if fixed["entry"] and salience_of(bundle.model) is None:
@@ -182,8 +182,8 @@ def cascade(args: argparse.Namespace) -> None:
             file = _cascade_file(args, recipe, seed)
             if file.exists():
                 continue
-            fixed = _cascaded(args, recipe)
-            bundle = _configured(load(_folder(args, recipe, seed)), fixed, data, args.max_length)
+            fixed = reading(recipe, args.depths)
+            bundle = configured(load(_folder(args, recipe, seed)), fixed, data, args.max_length)
             dial = {name: value for name, value in fixed.items() if name == "depth"}
             row = {
                 "recipe": recipe,
@@ -200,13 +200,15 @@ def cascade(args: argparse.Namespace) -> None:
             print(json.dumps({name: row[name] for name in ("recipe", "seed", "splits")}))
 
 
-def _cascaded(args: argparse.Namespace, recipe: str) -> dict[str, Any]:
-    """Return what the two readings of a recipe's cascade share."""
-    return min((fixed for fixed, _ in _dials(args, recipe) if fixed["precision"] == "int8"), key=_rank)
+def reading(recipe: str, depths: Sequence[int]) -> dict[str, Any]:
+    """Return what both readings of a recipe's cascade run at.
 
-
-def _rank(fixed: Mapping[str, Any]) -> tuple[float, float]:
-    return fixed.get("depth", 1000), -fixed["entry"]
+    That is int8, the shallowest depth that it trains, and a cut before the first block where it was trained with one,
+    or for no cut at all.
+    """
+    own = read_recipe(recipe)
+    entry = ENTRY if own.early or recipe == "plain" else 0.0
+    return {"precision": "int8", "entry": entry, **({"depth": depths[0]} if isinstance(own, Mixed) else {})}
 
 
 def _cascades(bundle: Bundle, split: Split, dial: Mapping[str, float]) -> dict[str, dict[str, Any]]:

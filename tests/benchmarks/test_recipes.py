@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import recipes
+from benchmarks import cascade_speed, recipes
 from benchmarks.far import far_split, likeness
 from rheostat.core.metrics import Metric
 from rheostat.core.text import Split, TextData
@@ -86,10 +86,29 @@ def test_cascades_are_counted_from_two_readings(
     # The dial itself, at a threshold that everybody misses, answers as the whole text does.
     bundle = recipes.load(tmp_path / "work" / "words-mixed-0")
     data = recipes.load_data(tmp_path / "words.parquet", "classification", seed=0)
-    worn = recipes._configured(bundle, {**row["fixed"], "cascade": 0.0}, data, 16)
+    worn = recipes.configured(bundle, {**row["fixed"], "cascade": 0.0}, data, 16)
     settings = {"tokens": 0.1, "depth": 1, "cascade": 1.0}
     twice = recipes.classification_quality(worn, data.split("test"), settings).values["accuracy"]
     assert twice == row["splits"]["test"]["1"]["0"]["accuracy"]
+    options = [
+        "--rows",
+        "4",
+        "--pairs",
+        "1",
+        "--depths",
+        "1",
+        "--keeps",
+        "0.1",
+        "--thresholds",
+        "1",
+        "--max-length",
+        "16",
+    ]
+    own = ["--work", str(tmp_path / "work"), "--results", str(tmp_path)]
+    cascade_speed.main([str(tmp_path / "words.parquet"), *own, *options])
+    (timed,) = json.loads((tmp_path / "cascade-speed-words.json").read_text())["cascades"]
+    assert timed["again"] == 1.0
+    assert 0 < timed["reckoned"] < timed["once"][0]
     capsys.readouterr()
     recipes.main(["cascade", *shared])
     assert not capsys.readouterr().out, "what is on file was made again"
