@@ -287,6 +287,8 @@ def _print_cascades(args: argparse.Namespace, speeds: Mapping[tuple[str, str], M
     files = sorted(args.results.glob(f"recipes-{args.data.stem}-cascade/*.json"))
     rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     recipes = [recipe for recipe in args.recipes if any(row["recipe"] == recipe for row in rows)]
+    if not recipes:
+        return
     print("\n| at least, read twice | " + " | ".join(recipes) + " |\n|---:|" + "---:|" * len(recipes))
     for speed in SPEEDS:
         cells = []
