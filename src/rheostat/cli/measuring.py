@@ -66,7 +66,7 @@ class CalibrateOptions(ColumnOptions):
         str | None,
         typer.Option(
             metavar="PROBABILITIES",
-            help="Settings of a classifier's dial cascade to measure the grid at, too, such as 0.7,0.9; without, none.",
+            help="Settings of a classifier's dial cascade to measure the grid at, such as 0.8,0.95; without, none.",
         ),
     ] = None
     split: Annotated[str, typer.Option(metavar="NAME", help="Split to measure on. Choose nothing on test.")] = (
@@ -125,7 +125,7 @@ def _given(options: CalibrateOptions) -> dict[str, Any]:
     if options.depths is not None:
         lists["depths"] = _numbers("--depths", options.depths, int, "4,2")
     if options.cascades is not None:
-        lists["cascades"] = _numbers("--cascades", options.cascades, float, "0.7,0.9")
+        lists["cascades"] = _numbers("--cascades", options.cascades, float, "0.8,0.95")
     return {"split": options.split, **numbers, **lists}
 
 

@@ -44,6 +44,26 @@ def linear_weights(module: nn.Module) -> int:
     return sum(inputs * outputs for inputs, outputs in _linear_shapes(module))
 
 
+def forward_macs(cost: ModelCost, lengths: Sequence[int], handle: Handle) -> Macs:
+    """Count the last forward of a handle's model, both readings where rows were read twice.
+
+    Args:
+        cost: Of the model.
+        lengths: Real tokens of each row.
+        handle: The handle; the forward was a classifier's, or one for next-token logits alone.
+    """
+    ran = handle.last
+    if ran is None:
+        return batch_macs(cost, lengths, [])
+    everybody = tuple(range(len(lengths)))
+    readings = [(everybody, ran.first), (ran.rows, ran.second)] if isinstance(ran, Reread) else [(everybody, ran)]
+    counted = (
+        batch_macs(cost, [lengths[row] for row in rows], part.survivors(), entered=part.entered())
+        for rows, part in readings
+    )
+    return sum(counted, Macs())
+
+
 def _linear_shapes(module: nn.Module) -> Iterator[tuple[int, int]]:
     if isinstance(module, Conv1D):
         yield int(module.nx), int(module.nf)
@@ -103,23 +123,3 @@ def _window(attention: nn.Module, config: Any, index: int) -> int | None:
         return None
     window = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
     return int(window) if window else None
-
-
-def forward_macs(cost: ModelCost, lengths: Sequence[int], handle: Handle) -> Macs:
-    """Count the last forward of a handle's model, both readings where rows were read twice.
-
-    Args:
-        cost: Of the model.
-        lengths: Real tokens of each row.
-        handle: The handle; the forward was a classifier's, or one for next-token logits alone.
-    """
-    ran = handle.last
-    if ran is None:
-        return batch_macs(cost, lengths, [])
-    everybody = tuple(range(len(lengths)))
-    readings = [(everybody, ran.first), (ran.rows, ran.second)] if isinstance(ran, Reread) else [(everybody, ran)]
-    counted = (
-        batch_macs(cost, [lengths[row] for row in rows], part.survivors(), entered=part.entered())
-        for rows, part in readings
-    )
-    return sum(counted, Macs())
