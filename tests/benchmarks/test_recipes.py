@@ -122,11 +122,14 @@ def test_cascades_are_counted_from_two_readings(
     ]
     (tmp_path / "recipes-words-speed").mkdir()
     monkeypatch.setattr(recipes, "read_measurements", lambda folder: measured)
-    again = first["0.55"]["again"]
-    _, gain, share = recipes._cascaded_means([row], "test", recipes._speeds(_arguments(tmp_path)))["0.1", "0.55"]
-    assert (gain, share) == (pytest.approx(1.0 / (1.0 / 20.0 + again / 2.0)), again)
+    speeds = recipes._speeds(_arguments(tmp_path))
+    reached = [at for at in first if 1.0 / (1.0 / 20.0 + first[at]["again"] / 2.0) >= 3.0]
+    assert recipes._at_speed(row, "0.1", 3.0, speeds) == first[reached[-1]]["accuracy"]
+    assert recipes._at_speed(row, "0.1", 21.0, speeds) is None
     recipes.main(["table", *shared])
-    assert "| at least, read twice | mixed |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| recipe | first reading keeps | 3x | 4x |" in said
+    assert "| mixed | 0.1 | " in said
 
 
 def _arguments(folder: Path) -> SimpleNamespace:
