@@ -163,7 +163,7 @@ def speed(args: argparse.Namespace) -> None:
     dials = [*_dials(args, "plain"), *_dials(args, "mixed")]
     wanted = {_line(fixed): fixed for fixed, _ in dials}
     # What takes least time first.
-    for line, fixed in sorted(reversed(wanted.items()), key=lambda one: one[1]["precision"] != "int8"):
+    for line, fixed in sorted(wanted.items(), key=lambda one: one[1]["precision"] != "int8"):
         keeps = sorted({keep for other, some in dials if _line(other) == line for keep in some}, reverse=True)
         bench(
             [str(_folder(args, recipe, args.seeds[0]))],
@@ -304,7 +304,7 @@ def _print_cascades(args: argparse.Namespace, speeds: Mapping[tuple[str, str], M
 def _at_speed(
     row: Mapping[str, Any], keep: str, speed: float, speeds: Mapping[tuple[str, str], Metric]
 ) -> float | None:
-    """Return the accuracy of the cascade that reads most texts twice and still reaches a speed; None where none does."""
+    """Return the accuracy of the cascade that reads most texts twice and still reaches a speed; None for none."""
     line, best = _line(row["fixed"]), None
     once, whole = (speeds.get((line, rate)) for rate in (keep, "1"))
     if once is None or whole is None or not once.value or not whole.value:
