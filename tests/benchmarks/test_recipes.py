@@ -16,15 +16,7 @@ from tests.saved import save_tiny
 def test_runs_are_judged_once_and_stand_in_one_table(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pandas
-
-    rows = [
-        {"text": ("w1 w2 w3 w4 w5", "w0 w0 w7 w8")[row % 2], "label": row % 2, "split": split}
-        for split in ("train", "validation", "test")
-        for row in range(16)
-    ]
-    pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
-    shared = [str(tmp_path / "words.parquet"), "--recipes", "plain", "mixed", "--results", str(tmp_path)]
+    shared = [_words(tmp_path), "--recipes", "plain", "mixed", "--results", str(tmp_path)]
     shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
     shared += ["--depths", "1", "2"]
     recipes.main(["train", *shared, "--max-length", "16", "--precision", "fp32"])
@@ -62,15 +54,7 @@ def test_runs_are_judged_once_and_stand_in_one_table(
 def test_cascades_are_counted_from_two_readings(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import pandas
-
-    rows = [
-        {"text": ("w1 w2 w3 w4 w5 w6 w7 w8 w1 w3", "w0 w0 w7 w8")[row % 2], "label": row % 2, "split": split}
-        for split in ("train", "validation", "test")
-        for row in range(16)
-    ]
-    pandas.DataFrame(rows).to_parquet(tmp_path / "words.parquet")
-    shared = [str(tmp_path / "words.parquet"), "--recipes", "mixed", "--results", str(tmp_path)]
+    shared = [_words(tmp_path), "--recipes", "mixed", "--results", str(tmp_path)]
     shared += ["--model", str(save_tiny(tmp_path / "model")), "--work", str(tmp_path / "work"), "--minutes", "0.01"]
     shared += ["--depths", "1", "2", "--max-length", "16", "--precision", "fp32"]
     recipes.main(["train", *shared])
@@ -130,6 +114,18 @@ def test_cascades_are_counted_from_two_readings(
     said = capsys.readouterr().out
     assert "| recipe | first reading keeps | 3x | 4x |" in said
     assert "| mixed | 0.1 | " in said
+
+
+def _words(folder: Path) -> str:
+    import pandas
+
+    rows = [
+        {"text": ("w1 w2 w3 w4 w5 w6 w7 w8 w1 w3", "w0 w0 w7 w8")[row % 2], "label": row % 2, "split": split}
+        for split in ("train", "validation", "test")
+        for row in range(16)
+    ]
+    pandas.DataFrame(rows).to_parquet(folder / "words.parquet")
+    return str(folder / "words.parquet")
 
 
 def _arguments(folder: Path) -> SimpleNamespace:
