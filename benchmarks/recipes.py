@@ -1,4 +1,4 @@
-"""Run: python -m benchmarks.recipes train DATA.parquet, then speed, then table: recipes at equal time.
+"""Run: python -m benchmarks.recipes train DATA.parquet, then speed, cascade and table: recipes at equal time.
 
 `train` fine-tunes the model by each recipe and seed, each for the same minutes of training steps, and judges every
 bundle on the test split at each setting; a run that is on file is not done again, so a sweep can be stopped at any

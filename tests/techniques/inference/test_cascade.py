@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
+from rheostat.core.dial import Dial
 from rheostat.core.errors import SettingError
 from rheostat.core.exits import ExitRule
 from rheostat.measure.model_cost import cost_of, forward_macs
 from rheostat.models.families import Family, families, locate
-from rheostat.techniques import Cascade, Exits, Handle, attach, configure
+from rheostat.techniques import Cascade, Exits, Handle, Rereading, attach, configure
 from rheostat.techniques.contract import Again, Target
 from rheostat.techniques.row_exits import classify_with_exits, exit_scores
 from rheostat.testing import tiny_model
@@ -124,16 +127,35 @@ def test_both_readings_are_counted(model: Any, worn: Handle, inputs: dict[str, t
     assert both == first + whole
 
 
-def test_what_is_protected_of_rows_that_are_sure_is_left_behind(
-    model: Any, worn: Handle, inputs: dict[str, torch.Tensor]
+@dataclass(frozen=True)
+class Closer(Rereading):
+    """A second reading that drops states, too."""
+
+    name: ClassVar[str] = "closer"
+    stage: ClassVar[Literal["inference"]] = "inference"
+    summary: ClassVar[str] = "read again at another keep rate"
+    dials: ClassVar[tuple[Dial, ...]] = Cascade.dials
+
+    def again(self, settings: Mapping[str, float]) -> Again:
+        return Again(settings["cascade"], {"tokens": 0.5})
+
+
+def test_what_is_protected_goes_with_its_rows_into_the_second_reading(
+    model: Any, inputs: dict[str, torch.Tensor]
 ) -> None:
+    handle = attach(model, "tokens", Closer())
     protect = torch.zeros((6, 20), dtype=torch.bool)
-    protect[0, 5:15] = True
-    with torch.no_grad(), worn.at(tokens=0.3, protect=protect):
-        first, threshold, unsure = split(worn, inputs)
-        with worn.at(cascade=threshold):
-            found = model(**inputs).logits
-    assert torch.equal(found[~unsure], first[~unsure])
+    for row, length in enumerate(LENGTHS):
+        protect[row, length - 4 : length] = True
+    with torch.no_grad(), handle.at(tokens=0.3, protect=protect):
+        first, threshold, unsure = split(handle, inputs)
+        with handle.at(cascade=threshold):
+            found, survivors = model(**inputs).logits, handle.survivors()
+        with handle.at(tokens=0.5):
+            second = model(**inputs).logits
+    assert 0 < unsure.sum() < 6
+    torch.testing.assert_close(found, torch.where(unsure[:, None], second, first))
+    assert all({*range(length - 4, length)} <= {*survivors[-1][row]} for row, length in enumerate(LENGTHS))
 
 
 def test_rows_leave_both_readings_by_the_dial_exit(model: Any, inputs: dict[str, torch.Tensor]) -> None:
