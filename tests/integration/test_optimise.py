@@ -33,7 +33,14 @@ def scenario(tmp_path: Path) -> Scenario:
             "limits": {"accuracy_drop": 100, "memory": "200%"},
             "budget": "10min",
             "measure": {"rounds": 3, "round_seconds": 0.01},
-            "space": {"tokens": [1, 0.5], "depth": "off", "precision": ["fp32"], "batch": [4, 8], "threads": [1]},
+            "space": {
+                "tokens": [1, 0.5],
+                "depth": "off",
+                "cascade": "off",
+                "precision": ["fp32"],
+                "batch": [4, 8],
+                "threads": [1],
+            },
         }
     )
 
