@@ -104,6 +104,12 @@ def test_a_slow_spell_while_the_baseline_was_measured_is_no_gain() -> None:
     assert gain("latency_p50", after, before, (1, 8)) == pytest.approx(2.0), "what is paired is by row already"
 
 
+def test_a_speed_up_below_nothing_is_no_measurement() -> None:
+    plain = {"latency_p50": Metric(2.0, "s"), "speedup": Metric(1.0, "1")}
+    found = {"latency_p50": Metric(1.0, "s"), "speedup": Metric(-3.0, "1")}
+    assert gain("latency_p50", found, plain) == 2.0
+
+
 def test_noise_of_the_baselines_own_pair_is_no_gain() -> None:
     before, after = metrics(latency_p50=0.4), metrics(latency_p50=0.1)
     after["speedup"] = Metric(3.6, "1", 3.2, 3.9)

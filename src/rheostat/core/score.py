@@ -109,7 +109,8 @@ def gain(name: str, metrics: Metrics, baseline: Metrics, rows: tuple[int, int] =
     if found is None or metrics == baseline or not name.startswith(("latency_", "throughput_")):
         return found
     paired, apart = _value(metrics, "speedup"), _ratio("latency_p50", metrics, baseline, rows)
-    if not paired or not apart or not _value(baseline, "speedup"):
+    # On a busy machine a few rounds can make a speed-up below 0, which says nothing.
+    if not paired or paired < 0 or not apart or not _value(baseline, "speedup"):
         return found
     return found * paired / apart
 
