@@ -31,7 +31,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Time the readings and cascades of a bundle; return what was found."""
     data = load_data(args.data, "classification", seed=0)
     folder = args.work / f"{args.data.stem}-{args.recipe}-{args.seed}"
-    plain, fixed = load(folder), reading(args.recipe, args.depths)
+    plain, fixed = load(folder), reading(args.recipe, args.depths, args.words)
     worn = configured(load(folder), {**fixed, "cascade": 0.0}, data, args.max_length)
     dial = {name: float(value) for name, value in fixed.items() if name == "depth"}
     inputs = [each for _, each in batches(worn, sample(data.split("test"), args.rows, 0), args.batch_size)]
@@ -90,11 +90,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--max-length", type=int, default=384)
+    parser.add_argument("--words", type=float, default=0.0, help="how often the words' own answer counts")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles are")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(arguments)
     found = measure(args)
-    write_atomically(args.results / f"cascade-speed-{args.data.stem}.json", json.dumps(found, indent=1) + "\n")
+    write_atomically(
+        args.results / f"cascade-speed-{args.data.stem}{'-words' if args.words else ''}.json",
+        json.dumps(found, indent=1) + "\n",
+    )
     print("| first reading keeps | below | read twice | first reading alone | cascade, measured | reckoned |")
     print("|---:|---:|---:|---:|---:|---:|")
     for row in found["cascades"]:

@@ -7,7 +7,8 @@ work on the machine changes little; `--clock wall`, on an otherwise idle machine
 measures what the settings gain, on the bundle of the first of `--recipes`: speed does not depend on weights. `cascade`
 judges bundles with texts read again whose answer is unsure (`rheostat.techniques.Cascade`): it runs every text at a
 keep rate and whole, in int8 at the shallowest depth that the recipe trains, and counts for each threshold what the
-cascade would answer, and for how many texts it would read twice. `table` prints the Markdown tables of the docs: means
+cascade would answer, and for how many texts it would read twice; with `--words 1` what a text's words say by themselves
+is heard beside the model (`rheostat.techniques.Words`). `table` prints the Markdown tables of the docs: means
 over seeds with Student's interval, and the majority class and the linear model beside them. `mixed` trains the depths
 of `--depths`, too, and is judged there; `plain` is judged with a cut before the first block as well, which it never saw
 in training. Settings are fixed beforehand, on a validation part of train (docs/lab-log.md), with `--far 1200` on one
@@ -44,12 +45,14 @@ from rheostat.measure.encoding import batches
 from rheostat.measure.probes import machine
 from rheostat.measure.quality import classification_quality
 from rheostat.models.salience import salience_of
+from rheostat.models.words import words_of
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
 from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Mixed, Recipe, read_recipe
 from rheostat.train.salience import teach_salience
+from rheostat.train.words import teach_words
 
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
 KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
@@ -148,11 +151,16 @@ def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData)
 
 
 def configured(bundle: Bundle, fixed: Mapping[str, Any], data: TextData, max_length: int) -> Bundle:
-    """Put on a bundle what is fixed; a model that was not trained with a cut before the first block is taught it."""
+    """Put on a bundle what is fixed; a model that was trained without the tables that this takes is taught them."""
     bundle.handle.detach()
-    if fixed["entry"] and salience_of(bundle.model) is None:
+    salience = fixed["entry"] and salience_of(bundle.model) is None
+    words = fixed.get("words") and words_of(bundle.model) is None
+    if salience or words:
         learnt = make_examples(bundle.tokenizer, data.split("train"), "classification", max_length).rows
-        teach_salience(bundle.model, bundle.tokenizer, learnt)
+        if salience:
+            teach_salience(bundle.model, bundle.tokenizer, learnt)
+        if words:
+            teach_words(bundle.model, learnt)
     return replace(bundle, handle=configure(bundle.model, {**fixed, "tokens": 1.0}))
 
 
@@ -184,7 +192,7 @@ def cascade(args: argparse.Namespace) -> None:
             file = _cascade_file(args, recipe, seed)
             if file.exists():
                 continue
-            fixed = reading(recipe, args.depths)
+            fixed = reading(recipe, args.depths, args.words)
             bundle = configured(load(_folder(args, recipe, seed)), fixed, data, args.max_length)
             dial = {name: value for name, value in fixed.items() if name == "depth"}
             row = {
@@ -202,15 +210,16 @@ def cascade(args: argparse.Namespace) -> None:
             print(json.dumps({name: row[name] for name in ("recipe", "seed", "splits")}))
 
 
-def reading(recipe: str, depths: Sequence[int]) -> dict[str, Any]:
-    """Return what both readings of a recipe's cascade run at.
+def reading(recipe: str, depths: Sequence[int], words: float) -> dict[str, Any]:
+    """Return what both readings of a recipe's cascade run at, and how often the words' own answer counts.
 
     That is int8, the shallowest depth that it trains, and a cut before the first block where it was trained with one,
     or for no cut at all.
     """
     own = read_recipe(recipe)
     entry = ENTRY if own.early or recipe == "plain" else 0.0
-    return {"precision": "int8", "entry": entry, **({"depth": depths[0]} if isinstance(own, Mixed) else {})}
+    dials = {**({"depth": depths[0]} if isinstance(own, Mixed) else {}), **({"words": words} if words else {})}
+    return {"precision": "int8", "entry": entry, **dials}
 
 
 def _cascades(bundle: Bundle, split: Split, dial: Mapping[str, float]) -> dict[str, dict[str, Any]]:
@@ -259,7 +268,8 @@ def table(args: argparse.Namespace) -> None:
             print(f"| {line.replace(' ', ' | ')} | {keep} | {shown} | {cells} |")
     if speeds:
         _print_best(rows, recipes, speeds)
-        _print_cascades(args, speeds)
+        for words in (0.0, 1.0):
+            _print_cascades(args, speeds, words)
     steps = {recipe: fmean(row["steps"] for row in rows if row["recipe"] == recipe) for recipe in recipes}
     print("\nSteps: " + ", ".join(f"{recipe} {count:.0f}" for recipe, count in steps.items()))
     for name, values in baselines(load_data(args.data, "classification", seed=0), on="test").items():
@@ -281,24 +291,27 @@ def _print_best(rows: list[dict[str, Any]], recipes: list[str], speeds: Mapping[
         print(f"| {speed:g}x | " + " | ".join(cells) + " |")
 
 
-def _print_cascades(args: argparse.Namespace, speeds: Mapping[tuple[str, str], Metric]) -> None:
+def _print_cascades(args: argparse.Namespace, speeds: Mapping[tuple[str, str], Metric], words: float) -> None:
     """Print what cascades give on the test split: at each speed the highest threshold that still reaches it.
 
     A cascade takes one first reading, and for some texts a second one: its speed-up follows from those of both, and
     from how many texts of the split fall below the threshold, for which no labels are needed.
     """
-    files = sorted(args.results.glob(f"recipes-{args.data.stem}-cascade/*.json"))
+    files = sorted(_cascade_folder(args, words).glob("*.json"))
     rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    print("\n| recipe | first reading keeps | " + " | ".join(f"{speed:g}x" for speed in TWICE) + " |")
-    print("|---|---:|" + "---:|" * len(TWICE))
+    print(f"\nThe words' own answer counts {words:g} times:\n")
+    speeds_shown = " | ".join(f"{speed:g}x" for speed in TWICE)
+    print(f"| recipe | first reading keeps | every text whole | {speeds_shown} |")
+    print("|---|---:|---:|" + "---:|" * len(TWICE))
     for recipe in args.recipes:
         mine = [row for row in rows if row["recipe"] == recipe]
+        whole = _cell([row["splits"]["test"]["1"]["0"]["accuracy"] for row in mine])
         for keep in (f"{keep:g}" for keep in (FIRST if mine else ())):
             cells = []
             for speed in TWICE:
                 found = [_at_speed(row, keep, speed, speeds) for row in mine]
                 cells.append(_cell([one for one in found if one is not None]) if None not in found else "")
-            print(f"| {recipe} | {keep} | " + " | ".join(cells) + " |")
+            print(f"| {recipe} | {keep} | {whole} | " + " | ".join(cells) + " |")
 
 
 def _at_speed(
@@ -364,7 +377,11 @@ def _folder(args: argparse.Namespace, recipe: str, seed: int) -> Path:
 
 
 def _cascade_file(args: argparse.Namespace, recipe: str, seed: int) -> Path:
-    return args.results / f"recipes-{_name(args)}-cascade" / f"{recipe}-{seed}.json"
+    return _cascade_folder(args, args.words) / f"{recipe}-{seed}.json"
+
+
+def _cascade_folder(args: argparse.Namespace, words: float) -> Path:
+    return Path(args.results / f"recipes-{_name(args)}-cascade{'-words' if words else ''}")
 
 
 def _speed_folder(args: argparse.Namespace) -> Path:
@@ -391,6 +408,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--far", type=int, help="judge on so many train texts instead, and learn from those that are far from them"
     )
     parser.add_argument("--depths", nargs="+", type=int, default=[4, 6], help="of `mixed`, the last all blocks")
+    parser.add_argument("--words", type=float, default=0.0, help="of cascades: how often the words' answer counts")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work"), help="where bundles go")
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args(arguments)

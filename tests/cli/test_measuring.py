@@ -37,7 +37,7 @@ def calls(monkeypatch: pytest.MonkeyPatch, profile: Profile) -> list[dict[str, A
 def test_only_what_was_given_is_set(
     run_json: Callable[..., Any], bundle: FakeBundle, calls: list[dict[str, Any]]
 ) -> None:
-    options = ("--grid", "1,0.5", "--depths", "4,2", "--cascades", "0.7,0.9", "--pairs", "3")
+    options = ("--grid", "1,0.5", "--depths", "4,2", "--cascades", "0.7,0.9", "--words", "1", "--pairs", "3")
     data = run_json("calibrate", "b", "--data", "d.parquet", *options)
 
     assert calls[1] == {
@@ -46,6 +46,7 @@ def test_only_what_was_given_is_set(
         "grid": (1.0, 0.5),
         "depths": (4, 2),
         "cascades": (0.7, 0.9),
+        "words": 1.0,
         "seed": 0,
         "resume": True,
     }

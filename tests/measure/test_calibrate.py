@@ -2,11 +2,13 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.core.profile import Profile
 from rheostat.core.text import TextData
 from rheostat.measure.calibrate import GRID, PARTIAL, CalibrationSettings, calibrate
+from rheostat.models.words import set_words
 from rheostat.techniques import attach
 
 QUICK = CalibrationSettings(grid=(0.5, 1.0, 0.2), pairs=2, timing_texts=4, batch_size=4, continuation_tokens=4)
@@ -68,6 +70,24 @@ def test_a_profile_with_cascades(classifier, reviews):
         assert works[2] == pytest.approx(works[0] + works[1])
         assert profile.points[both].quality == profile.points[whole].quality
     assert Profile.from_json(profile.to_json()) == profile
+
+
+def test_a_profile_with_words(classifier, reviews):
+    with pytest.raises(SettingError, match="where the bundle has the dial"):
+        calibrate(classifier, reviews, replace(QUICK, words=1.0))
+    with pytest.raises(SettingError, match=r"in \[0, 4\]"):
+        CalibrationSettings(words=4.5)
+    classifier.handle.detach()
+    vocabulary = classifier.model.config.vocab_size
+    # What comes in most texts says the second class: so loudly that nobody else is heard.
+    set_words(classifier.model, torch.tensor([[-1e3, 1e3, 1.0]] * vocabulary + [[0.0, 0.0, 0.0]]))
+    classifier.handle = attach(classifier.model, "tokens", "words")
+    profile = calibrate(classifier, reviews, replace(QUICK, grid=(1.0, 0.3), words=1.0))
+    measured = [(point.settings["tokens"], point.settings["words"]) for point in profile.points]
+    assert measured == [(1.0, 0.0), (1.0, 1.0), (0.3, 1.0)]
+    share = sum(reviews.split("validation").labels) / len(reviews.split("validation"))
+    assert [point.quality["accuracy"] for point in profile.points[1:]] == pytest.approx([share] * 2)
+    assert profile.points[1].macs_ratio == 1.0
 
 
 def test_a_depth_that_is_no_choice_is_refused(classifier, reviews):

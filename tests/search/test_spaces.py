@@ -51,6 +51,7 @@ def test_the_default_is_the_plain_model() -> None:
         "recipe": "plain",
         "adapter": "full",
         "tokens": 1.0,
+        "words": 0.0,
         "precision": "fp32",
         "batch": 8,
         "threads": 4,
@@ -125,6 +126,15 @@ def test_only_conflicts_that_can_happen_are_declared() -> None:
         (ENCODER, {"overrides": {"recipe": ("plain",)}}, "exit", None, "no recipe in the space trains depth"),
         (WRITER, {}, "exit", None, "texts leave a classifier early"),
         (WRITER, {}, "cascade", None, "a text that gets one answer"),
+        (WRITER, {}, "words", None, "a language model has none"),
+        (dataclasses.replace(BUNDLE, words=False), {}, "words", None, "known from train texts"),
+        (
+            dataclasses.replace(ENCODER, unready=""),
+            {"splits": ("validation",)},
+            "words",
+            None,
+            "known from train texts",
+        ),
         (ENCODER, {"overrides": {"tokens": ()}}, "cascade", None, "means nothing while tokens stays at neutral"),
         (dataclasses.replace(BUNDLE, blocks=2), {}, "exit", None, "2 blocks leave no room for an exit"),
         (ENCODER, {"overrides": {"tokens": ()}}, "scorer", None, "means nothing while tokens stay at neutral"),
@@ -197,7 +207,7 @@ def test_a_scenario_narrows_its_space(tmp_path: Path) -> None:
     file.write_text(text + "workload: {rows: 1}", encoding="utf-8")
     space = space_for(read_scenario(file), ENCODER, MACHINE, splits=("train", "validation"))
 
-    assert [axis.name for axis in space.axes] == ["recipe", "tokens", "cascade", "precision", "batch"]
+    assert [axis.name for axis in space.axes] == ["recipe", "tokens", "cascade", "words", "precision", "batch"]
     assert space.axis("tokens").values == (0.5, 1.0)
     assert space.default["batch"] == 1
 

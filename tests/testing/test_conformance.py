@@ -17,7 +17,18 @@ from rheostat.models.families import Family, families
 from rheostat.models.flow import Cut
 from rheostat.models.salience import set_salience
 from rheostat.models.scoring import Attended, Scorer
-from rheostat.techniques import Cutting, Depth, Leaving, Rereading, Shortening, Technique, TokenPruning, techniques
+from rheostat.models.words import set_words
+from rheostat.techniques import (
+    Adding,
+    Cutting,
+    Depth,
+    Leaving,
+    Rereading,
+    Shortening,
+    Technique,
+    TokenPruning,
+    techniques,
+)
 from rheostat.testing import tiny_model
 from rheostat.testing.conformance import CHECKS, Check, Subject, check_family, check_technique, checks_of
 from rheostat.testing.reference import column_sum
@@ -31,6 +42,13 @@ def label(value: Any) -> str:
     return value.model_type if isinstance(value, Family) else value.name
 
 
+def with_words(model_type: str) -> Any:
+    """Return a classifier that knows what words say."""
+    model: Any = tiny_model(model_type, AutoModelForSequenceClassification, num_labels=3)
+    set_words(model, torch.rand(VOCABULARY + 1, 4, generator=torch.Generator().manual_seed(4)))
+    return model
+
+
 @pytest.mark.parametrize("family", families(), ids=label)
 @pytest.mark.parametrize(
     ("technique", "check"), [(kind, check) for kind in techniques() for check in checks_of(kind())], ids=label
@@ -39,9 +57,12 @@ def test_every_technique_keeps_every_promise_on_every_family(
     technique: type[Technique], family: Family, check: Check
 ) -> None:
     head: Any = AutoModelForCausalLM if family.kind == "decoder" else AutoModel
+    make: Callable[[], Any] = partial(tiny_model, family.model_type, head)
     if issubclass(technique, Leaving | Rereading):
-        head = AutoModelForSequenceClassification
-    check.run(Subject(technique(), partial(tiny_model, family.model_type, head), SCORES.get(technique)))
+        make = partial(tiny_model, family.model_type, AutoModelForSequenceClassification)
+    if issubclass(technique, Adding):
+        make = partial(with_words, family.model_type)
+    check.run(Subject(technique(), make, SCORES.get(technique)))
 
 
 @pytest.mark.parametrize("scorer", ["mean", "last", "window", "recency", "first"])

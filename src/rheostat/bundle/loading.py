@@ -16,7 +16,8 @@ from rheostat.core.errors import BundleError, RheostatError, SettingError
 from rheostat.core.machine import machine_facts
 from rheostat.core.profile import Profile, machine_difference
 from rheostat.models.sources import load_model
-from rheostat.techniques import Cascade, Depth, Handle, Shortening, Technique, attach, technique_from_json
+from rheostat.models.words import words_of
+from rheostat.techniques import Cascade, Depth, Handle, Shortening, Technique, Words, attach, technique_from_json
 from rheostat.techniques.configuration import techniques_of
 from rheostat.techniques.depths import blocks_of
 
@@ -66,7 +67,7 @@ def _attached(model: Any, technique: Technique, configuration: Mapping[str, Any]
     """Put on what a bundle names, and turn its dials as its configuration says, where it has one."""
     if not configuration:
         # A bundle names one technique; what takes no setting of its own every bundle has beside it.
-        more = [*_depth(technique), *([Cascade()] if task == "classification" else [])]
+        more = [*_depth(technique), *(_of_classifiers(model) if task == "classification" else [])]
         return attach(model, technique, *more)
     own = {name: value for name, value in technique.to_json().items() if name != "name"}
     chosen = techniques_of({**own, **configuration})
@@ -78,6 +79,10 @@ def _attached(model: Any, technique: Technique, configuration: Mapping[str, Any]
 
 def _depth(*techniques: Technique) -> list[Technique]:
     return [] if any(isinstance(each, Shortening) for each in techniques) else [Depth()]
+
+
+def _of_classifiers(model: Any) -> list[Technique]:
+    return [Cascade(), *([] if words_of(model) is None else [Words()])]
 
 
 def _profile(folder: Path) -> Profile | None:

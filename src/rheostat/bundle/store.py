@@ -16,6 +16,7 @@ from rheostat.core.errors import BundleError
 from rheostat.core.files import replace_folder, sha256_of, write_atomically
 from rheostat.models.salience import write_salience
 from rheostat.models.sources import quiet_transformers
+from rheostat.models.words import write_words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -215,6 +216,7 @@ def _fill(
     with quiet_transformers():
         model.save_pretrained(folder)
     write_salience(folder, model)
+    write_words(folder, model)
     tokenizer.save_pretrained(folder)
     for path in folder.rglob("*"):
         # safetensors makes files that only their owner can read; a bundle is there to be shared.

@@ -69,6 +69,15 @@ class CalibrateOptions(ColumnOptions):
             help="Settings of a classifier's dial cascade to measure the grid at, such as 0.8,0.95; without, none.",
         ),
     ] = None
+    words: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TIMES",
+            min=0.0,
+            max=4.0,
+            help="Setting of a classifier's dial words to measure everything at, such as 1; without, 0.",
+        ),
+    ] = None
     split: Annotated[str, typer.Option(metavar="NAME", help="Split to measure on. Choose nothing on test.")] = (
         "validation"
     )
@@ -117,7 +126,7 @@ def _calibrate(options: CalibrateOptions) -> Reply:
 
 def _given(options: CalibrateOptions) -> dict[str, Any]:
     """Return the settings that were given; the others keep their defaults."""
-    names = ("pairs", "batch_size", "timing_texts", "quality_texts")
+    names = ("words", "pairs", "batch_size", "timing_texts", "quality_texts")
     numbers = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     lists: dict[str, Any] = {}
     if options.grid is not None:
@@ -151,7 +160,7 @@ def _relay(show: Callable[[Step], None]) -> Callable[[Progress], None]:
 
 def _report(bundle: Bundle, profile: Profile, options: CalibrateOptions, notes: Sequence[str]) -> ReportData:
     rerun = f"rheostat calibrate {options.bundle} --data {options.data} --split {options.split}"
-    for name in ("grid", "depths", "cascades"):
+    for name in ("grid", "depths", "cascades", "words"):
         given = getattr(options, name)
         rerun += f" --{name} {given}" if given is not None else ""
     title = f"{options.bundle.resolve().name}: speed and quality"

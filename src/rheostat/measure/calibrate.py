@@ -32,6 +32,8 @@ GRID: Final = (1.0, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.
 PARTIAL: Final = "profile.partial.json"
 _PROFILE: Final = "profile.json"
 _LONGEST_PROMPT: Final = 512
+_GRIDS: Final = ("grid", "depths", "cascades", "words")
+"""What decides which settings are measured, and not how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class CalibrationSettings:
             too, and the profile holds both dials. Empty for the token dial alone.
         cascades: Settings of the dial ``cascade``, each in (0, 1]: the grid below neutral is measured at each of them,
             too, at every depth. For classifiers; empty for none.
+        words: Setting of the dial ``words``, in [0, 4]: but for the plain model everything is measured at it. For
+            classifiers whose bundle has the dial.
         pairs: Alternating pairs of runs for each setting, at least 1; from 9 on the interval leaves outliers
             out.
         batch_size: Rows of a batch, at least 1.
@@ -60,6 +64,7 @@ class CalibrationSettings:
     grid: tuple[float, ...] = GRID
     depths: tuple[int, ...] = ()
     cascades: tuple[float, ...] = ()
+    words: float = 0.0
     pairs: int = 9
     batch_size: int = 8
     split: str = "validation"
@@ -80,6 +85,8 @@ class CalibrationSettings:
         strange = [value for value in self.cascades if not 0.0 < value <= 1.0]
         if strange:
             raise SettingError("The cascades to measure are probabilities in (0, 1].", given=strange)
+        if not 0.0 <= self.words <= 4.0:
+            raise SettingError("The dial words is measured in [0, 4].", given=self.words)
         counts = (
             "pairs",
             "batch_size",
@@ -119,6 +126,8 @@ class CalibrationSettings:
         cut = [rate for rate in self.rates if rate < 1.0]
         for cascade in sorted(set(self.cascades)):
             found += [{"tokens": rate, **depth, "cascade": cascade} for depth in deepest_first for rate in cut]
+        if self.words:
+            found = [{**found[0], "words": 0.0}, *({**one, "words": self.words} for one in found)]
         return tuple(found)
 
 
@@ -263,6 +272,12 @@ def _check_dials(bundle: Bundle, settings: CalibrationSettings) -> None:
             given=f"{list(settings.cascades)} for {bundle.handle!r}",
             mend="Leave the cascades out.",
         )
+    if settings.words and "words" not in bundle.handle.neutral():
+        raise SettingError(
+            "Words are measured where the bundle has the dial: a classifier's that was trained with a table of them.",
+            given=f"{settings.words:g} for {bundle.handle!r}",
+            mend="Leave words out, or fine-tune again.",
+        )
 
 
 def _baselines(data: TextData, split: str, rows: Split) -> dict[str, dict[str, float]]:
@@ -308,7 +323,7 @@ def _fingerprint(
 ) -> dict[str, Any]:
     manifest = Path(bundle.folder) / "bundle.json"
     # Another grid may go on from the points of this one; everything else must be the same.
-    how = {name: value for name, value in asdict(settings).items() if name not in ("grid", "depths", "cascades")}
+    how = {name: value for name, value in asdict(settings).items() if name not in _GRIDS}
     return {
         "settings": how,
         "rows": _digest_of(rows),

@@ -16,6 +16,7 @@ from rheostat.core.text import Task
 from rheostat.models.packages import model_in_package
 from rheostat.models.salience import read_salience
 from rheostat.models.weights import folder_of_gguf
+from rheostat.models.words import read_words
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -86,6 +87,7 @@ def load_model(
         tokenizer = _tokenizer(place, options)
     _set_padding(model, tokenizer)
     read_salience(Path(place), model)
+    read_words(Path(place), model)
     model.train(False)
     return LoadedModel(model, tokenizer, str(source))
 

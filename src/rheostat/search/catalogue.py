@@ -48,6 +48,7 @@ _PREFERRED: Final[Mapping[str, tuple[Value, ...]]] = {
     "exit": (0.8, 0.9, 0.95, 0.99, 1.0),
     "exit_every": (2,),
     "cascade": (0.0, 0.8, 0.95),
+    "words": (0.0, 1.0),
     "share": (0.02,),
     "mask": ("snip",),
     "rank": (4, 8, 16, 32),

@@ -13,6 +13,7 @@ from rheostat.core.names import suggest
 from rheostat.core.text import Task
 from rheostat.models.families import Family, families, locate
 from rheostat.models.outlines import load_outline
+from rheostat.models.words import has_words
 from rheostat.train.adapters.fitting import unfit_kinds
 
 __all__ = ["ModelFacts", "facts_of"]
@@ -32,6 +33,7 @@ class ModelFacts:
         recipe: The recipe that a bundle was trained with; None where it is none, or nobody knows.
         unready: Why it cannot run before it is trained; empty where it can, as a language model can, and a classifier
             that was fine-tuned elsewhere for the classes of the data.
+        words: Whether a trained bundle has a table of what words say about labels.
         unfit: Kinds of `rheostat.train.adapters.Trainable` that cannot be trained, each with the reason.
 
     Raises:
@@ -44,6 +46,7 @@ class ModelFacts:
     trained: bool = False
     recipe: str | None = None
     unready: str = _NO_HEAD
+    words: bool = True
     unfit: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ def facts_of(source: str, task: Task, *, labels: Sequence[str] | None = None, de
         trained=manifest is not None,
         recipe=None if manifest is None else _recipe(manifest),
         unready="" if manifest is not None or task == "causal-lm" else _why_unready(outline.config, labels),
+        words=manifest is None or has_words(Path(source)),
         unfit={} if manifest is not None else unfit_kinds(outline, device),
     )
 

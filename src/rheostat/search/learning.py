@@ -19,6 +19,7 @@ from rheostat.train.examples import make_examples
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import read_recipe
 from rheostat.train.salience import early_dial, teach_salience
+from rheostat.train.words import give_words
 
 __all__ = ["learn", "read_texts", "settings_of", "write_texts"]
 
@@ -89,7 +90,9 @@ def _wrap(model: str, data: TextData, out: Path) -> None:
     longest = min(length_limit(loaded.model, loaded.tokenizer) or 512, 512)
     info = BundleInfo(data.task, longest, data.label_names, loaded.origin)
     dial = early_dial(loaded.model, data)
-    if dial.entry:
+    if data.task == "classification":
         rows = make_examples(loaded.tokenizer, data.split("train"), data.task, longest).rows
-        teach_salience(loaded.model, loaded.tokenizer, rows)
+        give_words(loaded.model, rows)
+        if dial.entry:
+            teach_salience(loaded.model, loaded.tokenizer, rows)
     save_bundle(out, loaded.model, loaded.tokenizer, dial, info)

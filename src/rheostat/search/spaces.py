@@ -105,7 +105,9 @@ class _Making:
         )
 
     def _restrictions(self, known: Mapping[str, Source]) -> list[Restriction]:
-        target = Target(self.facts.family, self.facts.task, self.device)
+        learnt = self.splits is None or "train" in self.splits
+        words = self.facts.words if self.facts.trained else learnt
+        target = Target(self.facts.family, self.facts.task, self.device, words)
         kinds = dict.fromkeys(source.technique for source in known.values() if source.technique is not None)
         found: list[Restriction] = [each for kind in kinds for each in kind.restrictions(target)]
         found += [Exclusion("adapter", kind, reason) for kind, reason in self.facts.unfit.items()]

@@ -1,4 +1,4 @@
-"""A classifier whose rows leave early, or are read twice, as dials say: before a forward, it asks the handle."""
+"""A classifier whose rows leave early, are read twice, or hear more, as dials say: each forward asks the handle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AnsweringModel:
     """A classifier that answers each row in its own time. `take_off` gives the very same model back.
 
     Args:
-        handle: The handle of the model, which knows when rows leave, and which are read again.
+        handle: The handle of the model, which knows when rows leave, which are read again, and what is added.
     """
 
     def __init__(self, handle: Handle) -> None:
@@ -47,8 +47,7 @@ def _answering_class(plain: type[nn.Module], handle: Handle) -> type[nn.Module]:
     class WornClassifier(plain):  # type: ignore[misc, valid-type]
         @functools.wraps(plain.forward)
         def forward(self, *args: Any, **kwargs: Any) -> Any:
-            # The forwards from exit to exit come here, too: they run the segment that is in force.
-            answer = _answer(handle) if current_segment() is None else None
+            answer = _answer(plain, handle)
             if answer is None:
                 return plain.forward(self, *args, **kwargs)
             named = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -60,16 +59,25 @@ def _answering_class(plain: type[nn.Module], handle: Handle) -> type[nn.Module]:
     return WornClassifier
 
 
-def _answer(handle: Handle) -> Callable[[dict[str, Any]], torch.Tensor] | None:
+def _answer(plain: type[nn.Module], handle: Handle) -> Callable[[dict[str, Any]], torch.Tensor] | None:
     """Return how a forward at the settings in force answers row by row; None where it does not.
 
-    The readings of a cascade come back here, with its dial at neutral: rows may leave them early.
+    The readings of a cascade come back here, with its dial at neutral: rows may leave them early. So do the forwards
+    from exit to exit, which run the segment that is in force. What is added is so in the innermost of them: doubt, and
+    confidence at an exit, are those of all that was heard.
     """
-    if (again := handle.again()) is not None:
-        return lambda inputs: read_twice(handle, again, inputs)
-    if (rule := handle.exit_rule()) is not None:
-        return lambda inputs: leave(handle, *rule, inputs).logits
+    if current_segment() is None:
+        if (again := handle.again()) is not None:
+            return lambda inputs: read_twice(handle, again, inputs)
+        if (rule := handle.exit_rule()) is not None:
+            return lambda inputs: leave(handle, *rule, inputs).logits
+    if (added := handle.adding()) is not None:
+        return lambda inputs: _with(added(inputs), plain.forward(handle.model, **inputs, return_dict=True).logits)
     return None
+
+
+def _with(added: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    return (logits.float() + added.to(logits.device)).to(logits.dtype)
 
 
 def _checked(handle: Handle, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,14 +85,14 @@ def _checked(handle: Handle, named: Mapping[str, Any]) -> dict[str, Any]:
     model: Any = handle.model
     if locate(model).base is model or model.can_generate():
         raise SettingError(
-            "Rows that leave early, or are read twice, are those of a model that classifies them.",
+            "Rows that leave early, are read twice, or hear more are those of a model that classifies them.",
             given=type(model).__name__,
             mend="Load it for classification, or use rheostat exits, for tokens of a language model.",
         )
     refused = [name for name in _NO_ANSWERS if named.get(name) is not None and named.get(name) is not False]
     if refused or (torch.is_grad_enabled() and handle.model.training):
         raise SettingError(
-            "Rows that leave early, or are read twice, give logits, and nothing to train by.",
+            "Rows that leave early, are read twice, or hear more give logits, and nothing to train by.",
             given=", ".join(refused) or "a model in training mode",
             mend="Leave it out, or set the dial to neutral.",
         )

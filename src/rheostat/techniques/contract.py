@@ -19,6 +19,7 @@ from rheostat.models.families import Family
 from rheostat.models.flow import Cut
 
 __all__ = [
+    "Adding",
     "Again",
     "Conversion",
     "Converted",
@@ -44,18 +45,20 @@ class Target:
         family: The model's family.
         task: What the model does.
         device: The kind of device: ``cpu``, ``cuda``, ``mps``.
+        words: Whether the model has a table of what words say about labels, or will have one.
     """
 
     family: Family
     task: Task
     device: str = "cpu"
+    words: bool = True
 
 
 class Technique(ABC):
     """One efficiency method: frozen settings, and dials that are turned at run time.
 
-    Subclasses are final frozen dataclasses, one a file, of one of five kinds: `Cutting`, `Shortening`, `Leaving`,
-    `Rereading` or `Conversion`.
+    Subclasses are final frozen dataclasses, one a file, of one of six kinds: `Cutting`, `Shortening`, `Leaving`,
+    `Rereading`, `Adding` or `Conversion`.
 
     Attributes:
         name: What users call it.
@@ -179,6 +182,24 @@ class Rereading(Technique):
 
         Args:
             settings: A value for every dial that the model wears, in range.
+        """
+
+
+class Adding(Technique):
+    """A technique that adds to the logits of a classifier; a model wears at most one.
+
+    It is about whole answers of a model with a classification head. What it adds depends on a row's own input alone,
+    whatever else the model wears. Rows leave by, and are read again for, the sum.
+    """
+
+    @abstractmethod
+    def added(self, settings: Mapping[str, float], model: nn.Module, inputs: Mapping[str, Any]) -> torch.Tensor:
+        """Return what a forward at these dial settings adds, float ``[rows, classes]``.
+
+        Args:
+            settings: A value for each dial, in range.
+            model: The model.
+            inputs: What the model takes, by name.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from rheostat.models.segment import Everything, Ran
 from rheostat.models.wear import Director, Order, Worn, wear
 from rheostat.techniques.answering import AnsweringModel
 from rheostat.techniques.contract import (
+    Adding,
     Again,
     Conversion,
     Converted,
@@ -51,7 +52,7 @@ class Handle:
     Args:
         model: The model, which stays an ordinary Transformers model.
         techniques: The techniques it wears: conversions in the order in which they go on, at most one that cuts,
-            one that shortens, one that lets rows leave and one that reads rows again.
+            one that shortens, one that lets rows leave, one that reads rows again and one that adds to logits.
 
     Attributes:
         model: The model.
@@ -62,7 +63,7 @@ class Handle:
 
     def __init__(self, model: nn.Module, *techniques: Technique) -> None:
         worn = _sorted(techniques)
-        conversions, self._cutting, self._shortening, self._leaving, self._rereading = worn
+        conversions, self._cutting, self._shortening, self._leaving, self._rereading, self._adding = worn
         self.model = model
         turned = [each for each in worn[1:] if each is not None]
         self.techniques: tuple[Technique, ...] = (*conversions, *turned)
@@ -205,6 +206,13 @@ class Handle:
         """Return the settings, of the dials that read rows again, at which every row is read once."""
         return {} if self._rereading is None else {dial.name: dial.neutral for dial in self._rereading.dials}
 
+    def adding(self) -> Callable[[Mapping[str, Any]], torch.Tensor] | None:
+        """Return what gives what is added to logits, from inputs, at the settings in force; None where nothing is."""
+        asked, adding = self._asked(), self._adding
+        if asked is None or adding is None or not _turned(adding, asked.settings, self.neutral()):
+            return None
+        return lambda inputs: adding.added(asked.settings, self.model, inputs)
+
     def report(self) -> list[dict[str, Any]]:
         """Return, for each conversion in order, what it did to the model and what was measured for it.
 
@@ -231,7 +239,7 @@ class Handle:
                 self._converted.append(conversion.convert(self.model))
             if len(self.techniques) > len(conversions):
                 self._worn = wear(self.model, _HandleDirector(self, self._cutting, self._shortening))
-            if self._leaving is not None or self._rereading is not None:
+            if any(each is not None for each in (self._leaving, self._rereading, self._adding)):
                 self._answering = AnsweringModel(self)
         except BaseException:
             self._take_off()
@@ -334,30 +342,32 @@ def attach(model: nn.Module, *techniques: str | Technique) -> Handle:
     return Handle(model, *made)
 
 
-def _sorted(
-    techniques: tuple[Technique, ...],
-) -> tuple[tuple[Conversion, ...], Cutting | None, Shortening | None, Leaving | None, Rereading | None]:
+_Worn = tuple[
+    tuple[Conversion, ...], Cutting | None, Shortening | None, Leaving | None, Rereading | None, Adding | None
+]
+
+
+def _sorted(techniques: tuple[Technique, ...]) -> _Worn:
     names = [technique.name for technique in techniques]
-    cutting = [technique for technique in techniques if isinstance(technique, Cutting)]
-    shortening = [technique for technique in techniques if isinstance(technique, Shortening)]
-    leaving = [technique for technique in techniques if isinstance(technique, Leaving)]
-    rereading = [technique for technique in techniques if isinstance(technique, Rereading)]
     conversions = tuple(technique for technique in techniques if isinstance(technique, Conversion))
-    turned: tuple[Sequence[Technique], ...] = (cutting, shortening, leaving, rereading)
+    turned = [
+        [technique for technique in techniques if isinstance(technique, kind)]
+        for kind in (Cutting, Shortening, Leaving, Rereading, Adding)
+    ]
     if len(set(names)) < len(names) or max(len(kind) for kind in turned) > 1:
         raise SettingError(
-            "A model wears each technique once, and at most one each that cuts, shortens, lets rows leave, and reads "
-            "rows again.",
+            "A model wears each technique once, and at most one each that cuts, shortens, lets rows leave, reads rows "
+            "again, and adds to logits.",
             given=", ".join(names),
             mend="Leave one of them out.",
         )
     if not techniques or len(conversions) + sum(len(kind) for kind in turned) < len(techniques):
         raise SettingError(
-            "A technique that goes on a model is a subclass of Cutting, Shortening, Leaving, Rereading or Conversion.",
+            "A technique that goes on a model is a subclass of Cutting, Shortening, Leaving, Rereading, Adding or "
+            "Conversion.",
             given=", ".join(type(technique).__name__ for technique in techniques) or "none",
         )
-    first = (next(iter(cutting), None), next(iter(shortening), None), next(iter(leaving), None))
-    return conversions, *first, next(iter(rereading), None)
+    return conversions, *(next(iter(kind), None) for kind in turned)  # type: ignore[return-value]
 
 
 def _bound(model: nn.Module, techniques: Iterable[Technique]) -> tuple[Dial, ...]:

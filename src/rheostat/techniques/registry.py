@@ -18,6 +18,7 @@ _OWN = {
     "depth": "rheostat.techniques.inference.depth:Depth",
     "exits": "rheostat.techniques.inference.exits:Exits",
     "cascade": "rheostat.techniques.inference.cascade:Cascade",
+    "words": "rheostat.techniques.inference.words:Words",
     "cache": "rheostat.techniques.inference.cache:CachePrecision",
     "precision": "rheostat.techniques.inference.precision:Precision",
 }

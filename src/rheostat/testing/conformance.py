@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from rheostat.techniques import Conversion, Leaving, Rereading, Technique, TokenPruning
-from rheostat.testing import conversions, leaving, promises, rereading
+from rheostat.techniques import Adding, Conversion, Leaving, Rereading, Technique, TokenPruning
+from rheostat.testing import adding, conversions, leaving, promises, rereading
 from rheostat.testing.looking import Subject
 from rheostat.testing.reference import Score, column_sum
 
 __all__ = [
+    "ADDING_CHECKS",
     "CHECKS",
     "CONVERSION_CHECKS",
     "LEAVING_CHECKS",
@@ -86,6 +87,8 @@ def checks_of(technique: Technique) -> tuple[Check, ...]:
         return LEAVING_CHECKS
     if isinstance(technique, Rereading):
         return REREADING_CHECKS
+    if isinstance(technique, Adding):
+        return ADDING_CHECKS
     return CONVERSION_CHECKS if isinstance(technique, Conversion) else CHECKS
 
 
@@ -140,6 +143,19 @@ REREADING_CHECKS: tuple[Check, ...] = (
     Check("detaching", promises.look_at_detaching),
 )
 """Every check of a technique that reads rows a second time."""
+
+ADDING_CHECKS: tuple[Check, ...] = (
+    Check("dials", promises.look_at_dials),
+    Check("json", promises.look_at_json),
+    Check("neutral", promises.look_at_neutral),
+    Check("extremes", promises.look_at_extremes),
+    Check("rows", adding.look_at_added_rows),
+    Check("sums", adding.look_at_sums),
+    Check("residue", promises.look_at_residue),
+    Check("saving", promises.look_at_saving),
+    Check("detaching", promises.look_at_detaching),
+)
+"""Every check of a technique that adds to logits."""
 
 CONVERSION_CHECKS: tuple[Check, ...] = (
     Check("knobs", conversions.look_at_knobs),

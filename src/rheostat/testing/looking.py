@@ -12,7 +12,7 @@ from torch import nn
 
 from rheostat.core.dial import Dial
 from rheostat.models.families import locate
-from rheostat.techniques import Handle, Leaving, Rereading, Shortening, Technique
+from rheostat.techniques import Adding, Handle, Leaving, Rereading, Shortening, Technique
 from rheostat.testing.reference import Score
 
 __all__ = [
@@ -51,8 +51,8 @@ class Subject:
         technique: The technique.
         make_model: Returns a new model at each call, always the same one, small, in eval mode and float32. Its first
             output is one vector a position: hidden states, or the logits of a language model; language models are
-            also checked for generation. For a technique that lets rows leave, or reads them again, it is a classifier,
-            with one vector a row. `rheostat.testing.tiny_model` makes such models.
+            also checked for generation. For a technique that lets rows leave, reads them again or adds to logits, it is
+            a classifier, with one vector a row. `rheostat.testing.tiny_model` makes such models.
         score: How the slow reference scores a key, for a technique that drops states by attention; None leaves the
             comparison with `rheostat.testing.masked_reference` out.
     """
@@ -77,7 +77,7 @@ class Subject:
         that attention; depth, exits and cascades do not.
         """
         model = self.make_model().double()
-        if not isinstance(self.technique, Shortening | Leaving | Rereading):
+        if not isinstance(self.technique, Shortening | Leaving | Rereading | Adding):
             return model
         with torch.no_grad():
             finite = bool(torch.isfinite(output_of(model, padded(texts_of(model), "right"))).all())
@@ -86,7 +86,7 @@ class Subject:
     def real(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return which vectors of the first output are those of texts, not of padding: a bool mask for it."""
         mask = inputs["attention_mask"].bool()
-        return mask.any(1) if isinstance(self.technique, Leaving | Rereading) else mask
+        return mask.any(1) if isinstance(self.technique, Leaving | Rereading | Adding) else mask
 
     def middle(self) -> dict[str, Any]:
         """Return settings at which the technique acts: every dial 40 % of the way from neutral to an end."""

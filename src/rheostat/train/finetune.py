@@ -43,6 +43,7 @@ from rheostat.train.settings import FinetuneSettings
 from rheostat.train.together import is_main, join, on_main, processes
 from rheostat.train.trainer import StepTrainer
 from rheostat.train.validation import Validator, glance, history_of
+from rheostat.train.words import give_words
 
 __all__ = ["FinetuneSettings", "TrainingInterrupted", "finetune"]
 
@@ -157,7 +158,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
     validation = _validation(loaded, data, settings, max_length)
     notes = [*data.notes, *_length_notes(settings, train, max_length), *precision_notes(settings.precision)]
-    notes += filter(None, [give_salience(loaded, settings, train.rows)])
+    notes += filter(None, [give_salience(loaded, settings, train.rows), give_words(loaded.model, train.rows)])
     for note in notes:
         progress.say(note)
     return _Run(settings, data, loaded, rate, max_length, train, validation, progress, tuple(notes))

@@ -16,6 +16,7 @@ from rheostat.core.text import Split, TextData
 from rheostat.models.families import locate
 from rheostat.models.salience import set_salience
 from rheostat.techniques import TokenPruning
+from rheostat.train.words import tfidf_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -126,14 +127,11 @@ def learn_salience(
         Float32 ``[vocabulary]``: between 0 and 1, or infinite.
     """
     linear: Any = require("sklearn.linear_model", extra="train")
-    features: Any = require("sklearn.feature_extraction.text", extra="train")
-    counter = features.CountVectorizer(analyzer=lambda row: row["input_ids"], binary=True)
-    weighting = features.TfidfTransformer()
-    inputs = weighting.fit_transform(counter.fit_transform(rows))
+    inputs, ids, idf = tfidf_of(rows)
     model = linear.LogisticRegression(max_iter=1000).fit(inputs, [row["label"] for row in rows])
-    says = torch.from_numpy(abs(model.coef_).max(axis=0) * weighting.idf_).float()
+    says = (torch.from_numpy(abs(model.coef_).max(axis=0)) * idf).float()
     table = torch.zeros(vocabulary)
-    table[torch.from_numpy(counter.get_feature_names_out().astype("int64"))] = says / says.max().clamp(min=1e-30)
+    table[ids] = says / says.max().clamp(min=1e-30)
     always = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     table[[one for one in sorted(always) if one < vocabulary]] = torch.inf
     return table
