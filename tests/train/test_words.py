@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification
 from rheostat.bundle import load
 from rheostat.models.words import set_words, word_logits, words_of
 from rheostat.testing import tiny_model
+from rheostat.train import words
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Plain
 from rheostat.train.words import give_words, learn_words
@@ -71,6 +72,14 @@ def test_a_class_without_rows_is_unlikely() -> None:
 def test_a_few_rows_are_enough() -> None:
     few = [{"label": 0, "input_ids": [5, 6]}, {"label": 1, "input_ids": [7, 6]}]
     assert answers(learn_words(few, 60, 2), few).argmax(-1).tolist() == [0, 1]
+
+
+def test_of_very_many_rows_some_of_each_class_are_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = rows(99, 3, 0.0)
+    third = sorted(sorted(range(99), key=lambda at: many[at]["label"])[::3])
+    expected = learn_words([many[at] for at in third], 60, 3)
+    monkeypatch.setattr(words, "_MOST_ROWS", 33)
+    assert torch.equal(learn_words(many, 60, 3), expected)
 
 
 def test_where_there_are_no_labels_there_is_no_table() -> None:

@@ -98,7 +98,7 @@ def without_cache(handle: Handle, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """
     if inputs.get("past_key_values") is not None or inputs.get("use_cache"):
         raise SettingError(
-            "Depths that are run together fill no cache.",
+            "A forward that is put together from several fills no cache.",
             given=", ".join(name for name in ("past_key_values", "use_cache") if inputs.get(name)),
             mend="Leave the cache out.",
         )
