@@ -111,7 +111,7 @@ def test_unfit_depths_are_refused(depths: Any, text: str) -> None:
 def test_a_cache_is_refused() -> None:
     handle = attach(tiny_model("llama", AutoModelForCausalLM), "depth")
     for asked in ({"use_cache": True}, {"past_key_values": DynamicCache()}):
-        with pytest.raises(SettingError, match="fill no cache"):
+        with pytest.raises(SettingError, match="fills no cache"):
             outputs_at_depths(handle, [1], input_ids=IDS, **asked)
 
 
