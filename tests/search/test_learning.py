@@ -10,6 +10,7 @@ from rheostat.bundle import load, read_manifest
 from rheostat.core.errors import SettingError
 from rheostat.core.text import TextData
 from rheostat.models.salience import salience_of
+from rheostat.search.facts import facts_of
 from rheostat.search.learning import learn, read_texts, settings_of, write_texts
 from rheostat.techniques import TokenPruning
 from rheostat.train.adapters.trainable import Trainable
@@ -51,7 +52,11 @@ def test_a_model_as_it_is_and_a_trained_one(tmp_path: Path, data: TextData) -> N
     # Words tell the labels of these texts, so that a cut before the first block needs no training.
     assert wrapped.handle.technique == TokenPruning(entry=0.4)
     assert salience_of(wrapped.model) is not None
+    assert wrapped.handle.neutral()["words"] == 0.0
     for _ in range(2):
         # The second time it is there.
         learn({**order, "training": {"recipe": "plain"}, "out": str(tmp_path / "trained")})
     assert read_manifest(tmp_path / "trained")["training"]["settings"]["recipe"] == {"recipe": "plain"}
+    assert facts_of(str(tmp_path / "trained"), "classification").words
+    (tmp_path / "trained" / "words.safetensors").unlink()
+    assert not facts_of(str(tmp_path / "trained"), "classification").words

@@ -20,6 +20,7 @@ from rheostat.measure.probes import machine, synchroniser
 from rheostat.measure.timing import PairedTiming, paired
 from rheostat.measure.workload import Classification, Prompts, Workload, sample
 from rheostat.models.families import locate
+from rheostat.techniques import Words
 
 if TYPE_CHECKING:
     from rheostat.bundle import Bundle
@@ -85,8 +86,8 @@ class CalibrationSettings:
         strange = [value for value in self.cascades if not 0.0 < value <= 1.0]
         if strange:
             raise SettingError("The cascades to measure are probabilities in (0, 1].", given=strange)
-        if not 0.0 <= self.words <= 4.0:
-            raise SettingError("The dial words is measured in [0, 4].", given=self.words)
+        for dial in Words.dials:
+            dial.check(self.words)
         counts = (
             "pairs",
             "batch_size",

@@ -1,7 +1,6 @@
 """What each token of the vocabulary says about the task: who is read at all, known before the first block.
 
-A table of one number for each token id lies on a model as a buffer, which follows it from device to device and is no
-part of its weights.
+A table of one number for each token id lies on a model, see `rheostat.models.tables`.
 """
 
 from __future__ import annotations
@@ -10,20 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rheostat.core.errors import SettingError
 from rheostat.models.families import locate
+from rheostat.models.tables import put_table, stored_table, table_of, write_table
 
-__all__ = ["BUFFER", "NEIGHBOUR", "read_salience", "salience_of", "salience_scores", "set_salience", "write_salience"]
+__all__ = ["NEIGHBOUR", "SALIENCE", "read_salience", "salience_of", "salience_scores", "set_salience", "write_salience"]
 
 NEIGHBOUR: Final = 0.5
 """What a token has of the salience of the one beside it, where that is more than its own: "not" goes with "good"."""
 
-BUFFER: Final = "rheostat_salience"
-"""What the table is called among the buffers of a base model."""
-_FILE: Final = "salience.safetensors"
+SALIENCE: Final = "salience"
+"""What the table is called on a base model, see `rheostat.models.tables.table_of`."""
 
 
 def set_salience(model: nn.Module, table: torch.Tensor | None) -> None:
@@ -36,10 +34,10 @@ def set_salience(model: nn.Module, table: torch.Tensor | None) -> None:
     Raises:
         SettingError: If it has another shape or type, a negative number, or one that is none.
     """
-    base: Any = locate(model).base
     if table is None:
-        base._buffers.pop(BUFFER, None)
+        put_table(model, SALIENCE, None)
         return
+    base: Any = locate(model).base
     rows = base.config.get_text_config().vocab_size
     fits = table.ndim == 1 and table.dtype == torch.float32 and len(table) <= rows
     if not fits or not bool((table >= 0).all()):
@@ -48,19 +46,17 @@ def set_salience(model: nn.Module, table: torch.Tensor | None) -> None:
             given=f"{tuple(table.shape)} of {table.dtype}" if not fits else "negative ones, or nan",
             mend="Make it with rheostat.train.salience.learn_salience.",
         )
-    base.register_buffer(BUFFER, table.to(base.device), persistent=False)
+    put_table(model, SALIENCE, table)
 
 
 def salience_of(model: nn.Module) -> torch.Tensor | None:
     """Return the table that lies on a model, or None."""
-    return locate(model).base._buffers.get(BUFFER)
+    return table_of(locate(model).base, SALIENCE)
 
 
 def write_salience(folder: Path, model: nn.Module) -> None:
     """Write a model's table into the folder of its weights; nothing where it has none."""
-    table = salience_of(model)
-    if table is not None:
-        save_file({BUFFER: table.float().cpu()}, folder / _FILE)
+    write_table(folder, model, SALIENCE)
 
 
 def read_salience(folder: Path, model: nn.Module) -> None:
@@ -69,8 +65,8 @@ def read_salience(folder: Path, model: nn.Module) -> None:
     Raises:
         SettingError: If it is not for this model.
     """
-    if (folder / _FILE).is_file():
-        set_salience(model, load_file(folder / _FILE)[BUFFER])
+    if (table := stored_table(folder, SALIENCE)) is not None:
+        set_salience(model, table)
 
 
 def salience_scores(table: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -25,8 +25,9 @@ from rheostat.models.families import Family, Located, locate
 from rheostat.models.flow import NOTHING, Cut, Flow, Given
 from rheostat.models.layouts import Layout
 from rheostat.models.pruned_block import pruned_block
-from rheostat.models.salience import BUFFER, salience_scores
+from rheostat.models.salience import SALIENCE, salience_scores
 from rheostat.models.segment import CURRENT_RUN, Everything, Run, Segment, current_segment
+from rheostat.models.tables import table_of
 
 __all__ = ["HALF_WIDTHS", "Director", "Order", "Worn", "wear"]
 
@@ -312,7 +313,7 @@ def _salience(model: Any, named: dict[str, Any], cut: Cut, mask: torch.Tensor | 
     """Return how much each token says, where a cut goes by it."""
     if cut.rate == 1.0 or cut.entry == 0.0:
         return None
-    ids, table = named.get("input_ids"), model._buffers.get(BUFFER)
+    ids, table = named.get("input_ids"), table_of(model, SALIENCE)
     if ids is None or table is None:
         raise SettingError(
             "A cut before the first block goes by the salience of token ids.",

@@ -1,6 +1,6 @@
 """What a text's words say about its label by themselves: a linear model beside the model, as a table of token ids.
 
-The table lies on a model as a buffer, which follows it from device to device and is no part of its weights.
+The table lies on a model, see `rheostat.models.tables`.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rheostat.core.errors import SettingError
 from rheostat.models.families import locate
+from rheostat.models.tables import has_table, put_table, stored_table, table_of, write_table
 
 __all__ = ["has_words", "read_words", "set_words", "word_logits", "words_of", "write_words"]
 
-_BUFFER: Final = "rheostat_words"
-_FILE: Final = "words.safetensors"
+_NAME: Final = "words"
 
 
 def set_words(model: nn.Module, table: torch.Tensor | None) -> None:
@@ -33,10 +32,10 @@ def set_words(model: nn.Module, table: torch.Tensor | None) -> None:
     Raises:
         SettingError: If it has another shape or type, a number that is not finite, or a negative square.
     """
-    base: Any = locate(model).base
     if table is None:
-        base._buffers.pop(_BUFFER, None)
+        put_table(model, _NAME, None)
         return
+    base: Any = locate(model).base
     rows, classes = base.config.get_text_config().vocab_size, base.config.num_labels
     fits = table.ndim == 2 and table.dtype == torch.float32 and 1 < len(table) <= rows + 1
     if not fits or table.shape[1] != classes + 1:
@@ -47,24 +46,22 @@ def set_words(model: nn.Module, table: torch.Tensor | None) -> None:
         )
     if not bool(table.isfinite().all()) or bool((table[:, -1] < 0).any()):
         raise SettingError("A table of words holds finite numbers, and squares from 0.", given="others")
-    base.register_buffer(_BUFFER, table.to(base.device), persistent=False)
+    put_table(model, _NAME, table)
 
 
 def words_of(model: nn.Module) -> torch.Tensor | None:
     """Return the table that lies on a model, or None."""
-    return locate(model).base._buffers.get(_BUFFER)
+    return table_of(locate(model).base, _NAME)
 
 
 def write_words(folder: Path, model: nn.Module) -> None:
     """Write a model's table into the folder of its weights; nothing where it has none."""
-    table = words_of(model)
-    if table is not None:
-        save_file({_BUFFER: table.float().cpu()}, folder / _FILE)
+    write_table(folder, model, _NAME)
 
 
 def has_words(folder: Path) -> bool:
     """Whether a table lies in the folder of a model's weights."""
-    return (folder / _FILE).is_file()
+    return has_table(folder, _NAME)
 
 
 def read_words(folder: Path, model: nn.Module) -> None:
@@ -73,8 +70,8 @@ def read_words(folder: Path, model: nn.Module) -> None:
     Raises:
         SettingError: If it is not for this model.
     """
-    if has_words(folder):
-        set_words(model, load_file(folder / _FILE)[_BUFFER])
+    if (table := stored_table(folder, _NAME)) is not None:
+        set_words(model, table)
 
 
 def word_logits(table: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
