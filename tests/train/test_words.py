@@ -64,9 +64,12 @@ def test_its_probabilities_hold() -> None:
 
 def test_a_class_without_rows_is_unlikely() -> None:
     learnt = [{**row, "label": 2 * row["label"]} for row in rows(60, 2, 0.0)]
-    said = answers(learn_words(learnt, 60, 3), learnt)
+    table = learn_words(learnt, 60, 3)
+    said = answers(table, learnt)
     assert [int(label) for label in said.argmax(-1)] == [row["label"] for row in learnt]
     assert float(said.softmax(-1)[:, 1].max()) < 0.05
+    # Nothing but the bias is known of a text without a word of the table.
+    assert float(word_logits(table, torch.tensor([[60]]), None).softmax(-1)[0, 1]) < 0.05
 
 
 def test_a_few_rows_are_enough() -> None:
