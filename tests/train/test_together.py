@@ -27,18 +27,21 @@ def test_alone_a_process_is_the_main_one() -> None:
     assert on_main(lambda: 4) == 4
 
 
+def surroundings() -> dict[str, str]:
+    root = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(root / "src"), str(root)])
+    return {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+
+
 def start(folder: Path, model: Path, data: Path, *options: str) -> subprocess.Popen[str]:
     """Start ``finetune`` in two processes on the CPU, whose steps have 4 + 4 rows."""
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     quiet = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     what = ["--model", str(model), "--data", str(data), "--out", str(folder), "--json"]
     how = ["--epochs", "2", "--max-length", "48", "--learning-rate", "1e-3", "--batch-size", "4", *options]
-    root = Path(__file__).parents[2]
-    paths = os.pathsep.join([str(root / "src"), str(root)])
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     command = [*launcher, *quiet, "-m", "rheostat", "finetune", *what, *how]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    return subprocess.Popen(command, env=surroundings(), start_new_session=True, **pipes)
 
 
 def launch(folder: Path, model: Path, data: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +59,25 @@ def write(path: Path, data: Any, **columns: Any) -> Path:
     ]
     path.write_text("".join(json.dumps({**row, **columns}) + "\n" for row in rows))
     return path
+
+
+@pytest.mark.slow
+def test_processes_leave_their_group_before_they_end(tmp_path: Path) -> None:
+    program = tmp_path / "joins.py"
+    program.write_text(
+        "import atexit\n"
+        "from torch import distributed\n"
+        "from rheostat.train.together import join, processes\n"
+        # What is registered first is called last.
+        "atexit.register(lambda: print('in a group at the end:', distributed.is_initialized()))\n"
+        "join()\n"
+        "join()\n"
+        "assert processes() == 2\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
+    done = subprocess.run(launcher, env=surroundings(), capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["in a group at the end: False"] * 2
 
 
 @pytest.mark.slow

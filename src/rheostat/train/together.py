@@ -5,6 +5,7 @@ What a clock or a key press decides is decided by the main process, or the other
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -19,9 +20,14 @@ _Value = TypeVar("_Value")
 
 
 def join() -> None:
-    """Join the other processes, if a launcher has started some."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    """Join the other processes, if a launcher has started some, until this one ends.
+
+    A process that ends without leaving its group sometimes aborts: a thread of Gloo still holds Python objects while
+    the interpreter goes down (https://github.com/pytorch/pytorch/pull/179291). So it leaves before that.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _together():
         require("accelerate", extra="train").PartialState()
+        atexit.register(_leave)
 
 
 def processes() -> int:
@@ -74,6 +80,11 @@ def mean_over_processes(values: Sequence[float]) -> list[float]:
     gathered: list[Any] = [None] * processes()
     distributed.all_gather_object(gathered, [*values])
     return [sum(column) / len(column) for column in zip(*gathered, strict=True)]
+
+
+def _leave() -> None:
+    if _together():
+        distributed.destroy_process_group()
 
 
 def _together() -> bool:
