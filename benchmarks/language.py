@@ -109,7 +109,7 @@ def settings(options: argparse.Namespace, names: Sequence[str]) -> list[Setting]
 
 def _measured(model: Any, setting: Setting, windows: Sequence[Window], pairs: int) -> dict[str, Any]:
     scorer = "attention" if setting.plain else setting.scorer
-    handle = attach(model, TokenPruning(scorer=scorer, protect=setting.protect))
+    handle = attach(model, dial_of(scorer, setting.protect))
     try:
         row: dict[str, Any] = {name: getattr(setting, name) for name in setting.__slots__}
         row.update({name: [] for name in ("losses", "tokens", "right", "plain_seconds", "seconds", "cache_bytes")})
@@ -120,6 +120,13 @@ def _measured(model: Any, setting: Setting, windows: Sequence[Window], pairs: in
     finally:
         handle.detach()
     return row
+
+
+def dial_of(scorer: str, protect: str = "auto") -> TokenPruning:
+    """Return the token dial with a scorer; "ends" is none: all that goes, goes before the first block."""
+    if scorer == "ends":
+        return TokenPruning(protect=protect, entry=1.0, entry_scorer="ends")
+    return TokenPruning(scorer=scorer, protect=protect)
 
 
 def read(handle: Handle, window: Window, keep: float, *, pair: int | None = None) -> dict[str, Any]:
@@ -142,7 +149,7 @@ def read(handle: Handle, window: Window, keep: float, *, pair: int | None = None
         with handle.at(tokens=rate):
             took, found = prefill(handle.model, window)
             if rate == keep < 1.0:
-                check_bytes(found.past_key_values, entering(handle, window.prompt), handle.model)
+                check_bytes(found.past_key_values, entering(handle), handle.model)
         seconds.append(took)
         output = found if rate == keep else output
     row: dict[str, Any] = {"cache_bytes": sum(held_bytes(output.past_key_values))}
@@ -176,9 +183,9 @@ def continue_on(model: Any, window: Window, read: Any) -> torch.Tensor:
     return torch.cat([read.logits[0, -1:], more.logits[0]])
 
 
-def entering(handle: Handle, prompt: int) -> list[int]:
+def entering(handle: Handle) -> list[int]:
     """Return how many states entered each block in the last forward of one row."""
-    return [prompt, *(len(rows[0]) for rows in handle.survivors())][:-1]
+    return [len(rows[0]) for rows in (handle.entered(), *handle.survivors())][:-1]
 
 
 def held_bytes(cache: Any) -> list[int]:

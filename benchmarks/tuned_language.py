@@ -8,8 +8,8 @@ words, by a threshold chosen on 200 train reviews at the same rate. With `--mode
 both can be judged at the same time. `speed` measures time to first token on the test reviews, in turn with neutral; it
 does not depend on what the weights are, and wants a machine that does nothing else.
 
-Perplexity of continuations and last words are judged by `python -m benchmarks.language --model BUNDLE --scorers mean
---others --rates 0.88 0.75 --windows 24 --words 200`, and by the same with the plain model; `table` prints them, too,
+Perplexity of continuations and last words are judged by `python -m benchmarks.language --model BUNDLE --scorers ends
+--others --rates 0.5 0.33 --windows 16 --words 150 --pairs 0`, and by the same with the plain model; `table` prints them, too,
 from `--language`, two files.
 """
 
@@ -29,7 +29,7 @@ import pandas
 import torch
 
 from benchmarks.common import GEMMA, RESULTS, commit
-from benchmarks.language import prefill
+from benchmarks.language import dial_of, prefill
 from benchmarks.language_tables import tables
 from benchmarks.language_texts import Window, stretches
 from rheostat.core.files import write_atomically
@@ -37,7 +37,7 @@ from rheostat.core.text import Split, TextData
 from rheostat.measure.intervals import median_interval, wilson_interval
 from rheostat.measure.probes import machine
 from rheostat.models.sources import load_model
-from rheostat.techniques import Handle, TokenPruning, attach
+from rheostat.techniques import Handle, attach
 from rheostat.train.adapters import Trainable
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import make_recipe
@@ -62,7 +62,7 @@ def train(options: argparse.Namespace) -> None:
             data=TextData({"train": split}, "causal-lm"),
             out=options.bundle,
             task="causal-lm",
-            technique=TokenPruning(scorer="mean"),
+            technique=dial_of(options.scorer),
             recipe=make_recipe(options.recipe, keep_low=options.keep_low),
             trainable=Trainable("lora", rank=options.rank),
             epochs=100,
@@ -115,7 +115,7 @@ def judge(options: argparse.Namespace) -> None:
     asked = review_windows(options.data, tokenizer, "test", slice(options.reviews))
     for name in options.models:
         loaded = load_model(_sources(options)[name], "causal-lm")
-        handle = attach(loaded.model, TokenPruning(scorer="mean"))
+        handle = attach(loaded.model, dial_of(options.scorer))
         words = verdict_tokens(loaded.tokenizer)
         content: dict[str, Any] = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options)}
         content["rows"] = []
@@ -139,7 +139,7 @@ def speed(options: argparse.Namespace) -> None:
     """Measure time to first token at each keep rate, in turn with neutral."""
     loaded = load_model(options.model, "causal-lm")
     windows = [window for window, _ in review_windows(options.data, loaded.tokenizer, "test", slice(options.pairs))]
-    handle = attach(loaded.model, TokenPruning(scorer="mean"))
+    handle = attach(loaded.model, dial_of(options.scorer))
     rows = [{"keep": keep, "speedup": _speedup(handle, windows, keep)} for keep in options.keeps if keep < 1.0]
     content = {"machine": machine("cpu"), "commit": commit(), "options": _plain(options), "rows": rows}
     write_atomically(_file(options, "speed"), json.dumps(content, indent=1) + "\n")
@@ -227,7 +227,8 @@ def _reviews(data: Path, split: str) -> pandas.DataFrame:
 
 
 def _file(options: argparse.Namespace, name: str) -> Path:
-    return Path(options.results) / f"tuned-language-{name}.json"
+    ends = "ends-" if options.scorer == "ends" else ""
+    return Path(options.results) / f"tuned-language-{ends}{name}.json"
 
 
 def _plain(options: argparse.Namespace) -> dict[str, Any]:
@@ -247,14 +248,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--recipe", default="mixed", help="mixed or uniform")
-    parser.add_argument("--keep-low", type=float, default=0.65)
+    parser.add_argument("--keep-low", type=float, default=0.25)
+    parser.add_argument("--scorer", default="ends", help="who goes on: ends, or a scorer of the token dial, say mean")
     parser.add_argument("--learning-rate", type=float, default=4.8e-4)
     parser.add_argument(
         "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="what steps are computed in"
     )
     parser.add_argument("--models", nargs="+", choices=["untuned", "tuned"], default=["untuned", "tuned"])
     parser.add_argument("--language", type=Path, nargs="*", default=[], help="files of benchmarks.language to print")
-    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.88, 0.75])
+    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.5, 0.33])
     parser.add_argument("--reviews", type=int, default=400, help="reviews that are judged")
     parser.add_argument("--pairs", type=int, default=16, help="reviews that are timed")
     options = parser.parse_args(arguments)

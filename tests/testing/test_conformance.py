@@ -80,13 +80,16 @@ def test_every_decay_keeps_every_promise(decay: float) -> None:
 @pytest.mark.parametrize(("kind", "head"), [("bert", AutoModel), ("qwen3", AutoModelForCausalLM)])
 def test_every_entry_keeps_every_promise(entry: float, kind: str, head: Any) -> None:
     check_technique(TokenPruning(entry=entry), partial(_telling_model, kind, head), score=column_sum)
+    check_technique(TokenPruning(entry=entry, entry_scorer="ends"), partial(tiny_model, kind, head), score=column_sum)
 
 
 @pytest.mark.parametrize("family", families(), ids=label)
 def test_an_entry_gives_on_every_family_what_the_reference_gives(family: Family) -> None:
     head: Any = AutoModelForCausalLM if family.kind == "decoder" else AutoModel
     for name in ("rows", "reference", "training"):
-        CHECK[name].run(Subject(TokenPruning(entry=0.6), partial(_telling_model, family.model_type, head), column_sum))
+        for by in ("salience", "ends"):
+            dial = TokenPruning(entry=0.6, entry_scorer=by)
+            CHECK[name].run(Subject(dial, partial(_telling_model, family.model_type, head), column_sum))
 
 
 def _telling_model(kind: str, head: Any) -> Any:

@@ -80,7 +80,7 @@ def finetune(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> Path:
 def finetune_settings(settings: Mapping[str, Any], columns: Mapping[str, Any]) -> FinetuneSettings:
     """Return the settings of a run: ``recipe`` is a name or None, ``recipe_changes`` what to change in it.
 
-    ``entry`` is the token dial's, or None for the recipe's.
+    ``entry`` is the token dial's, or None for the recipe's: by place for a language model, else by words.
     """
     from rheostat.techniques import TokenPruning
     from rheostat.train.data import Columns
@@ -89,9 +89,10 @@ def finetune_settings(settings: Mapping[str, Any], columns: Mapping[str, Any]) -
 
     name, changes, entry = settings["recipe"], settings["recipe_changes"], settings["entry"]
     rest = {key: value for key, value in settings.items() if key not in ("recipe", "recipe_changes", "entry")}
+    by = "ends" if rest["task"] == "causal-lm" else "salience"
     made = FinetuneSettings(
         **rest,
-        technique=None if entry is None else TokenPruning(entry=entry),
+        technique=None if entry is None else TokenPruning(entry=entry, entry_scorer=by),
         recipe=None if name is None else read_recipe(name),
         columns=Columns(**columns),
     )

@@ -135,8 +135,8 @@ class FinetuneOptions(AdapterOptions, ColumnOptions):
         float | None,
         typer.Option(
             metavar="PART",
-            help="Part of the cut, from 0 to 1, that is made before the first block, by what tokens say about the "
-            "labels; without, the recipe's.",
+            help="Part of the cut, from 0 to 1, that is made before the first block: by what tokens say about the "
+            "labels, or, of a language model's prompt, between its ends; without, the recipe's.",
         ),
     ] = None
     lora: Annotated[

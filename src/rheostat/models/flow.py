@@ -26,6 +26,7 @@ class Cut:
         decay: How the keep rates of later blocks follow, see `rheostat.core.schedule.block_rate`; 1 for the same rate.
         entry: Which part of the cut, in its exponent, is made before the first block, in [0, 1]; see
             `rheostat.core.schedule.split_rate`.
+        entry_scorer: Who ranks the tokens there, see `rheostat.techniques.TokenPruning`.
     """
 
     rate: float
@@ -36,6 +37,7 @@ class Cut:
     marked: torch.Tensor | None = None
     decay: float = 1.0
     entry: float = 0.0
+    entry_scorer: str = "salience"
 
 
 NOTHING = Cut(rate=1.0, floor=1, scorer=None, first=False, last=False)
@@ -90,7 +92,7 @@ class Given:
         device: Where the model's hidden states are.
         mask: Which columns hold real tokens, bool ``[batch, length]``; None where all do.
         multiple: Widths are to be multiples of this; they are padded where there is room.
-        salience: How much each column says before any block has read it, float ``[batch, length]``; None where no
+        entry_scores: What each column is worth before any block has read it, float ``[batch, length]``; None where no
             part of the cut is made there.
     """
 
@@ -99,7 +101,7 @@ class Given:
     device: torch.device
     mask: torch.Tensor | None = None
     multiple: int = 1
-    salience: torch.Tensor | None = None
+    entry_scores: torch.Tensor | None = None
 
 
 class Flow:
@@ -131,7 +133,7 @@ class Flow:
         self.lengths = start.counts
         self.may_overwrite = self.projects = False
         self._protected, self._protected_counts = self._protect(start, given.mask)
-        self.steps = list(path) or [self._enter(start, before, given.salience)]
+        self.steps = list(path) or [self._enter(start, before, given.entry_scores)]
 
     def start_at(self, block: int) -> None:
         """Start at a block; where no path says what enters it, every real state does."""
@@ -192,14 +194,14 @@ class Flow:
         rows = zip(step.counts, self.lengths, self._protected_counts, strict=True)
         return tuple(keep_count(count, real, rate, self.cut.floor, kept) for count, real, kept in rows)
 
-    def _enter(self, start: Step, rate: float, salience: torch.Tensor | None) -> Step:
+    def _enter(self, start: Step, rate: float, scores: torch.Tensor | None) -> Step:
         """Return what enters the first block."""
         counts = self._counts_after(start, rate)
         if rate == 1.0 or counts == start.counts:
             return start
-        if salience is None:
+        if scores is None:
             raise AssertionError("a cut before the first block was not scored")
-        chosen = _best(self._ranked(salience.gather(1, start.columns), start), counts, self._multiple)
+        chosen = _best(self._ranked(scores.gather(1, start.columns), start), counts, self._multiple)
         return Step(start.columns.gather(1, chosen), counts)
 
     def _ranked(self, scores: torch.Tensor, step: Step) -> torch.Tensor:

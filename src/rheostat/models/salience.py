@@ -1,6 +1,6 @@
-"""What each token of the vocabulary says about the task: who is read at all, known before the first block.
+"""Who is read at all, known before the first block: by what a token says about the task, or by where it stands.
 
-A table of one number for each token id lies on a model, see `rheostat.models.tables`.
+What each token of the vocabulary says is a table, which lies on a model, see `rheostat.models.tables`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,23 @@ from rheostat.core.errors import SettingError
 from rheostat.models.families import locate
 from rheostat.models.tables import put_table, stored_table, table_of, write_table
 
-__all__ = ["NEIGHBOUR", "SALIENCE", "read_salience", "salience_of", "salience_scores", "set_salience", "write_salience"]
+__all__ = [
+    "NEIGHBOUR",
+    "SALIENCE",
+    "TAIL",
+    "end_scores",
+    "read_salience",
+    "salience_of",
+    "salience_scores",
+    "set_salience",
+    "write_salience",
+]
 
 NEIGHBOUR: Final = 0.5
 """What a token has of the salience of the one beside it, where that is more than its own: "not" goes with "good"."""
+
+TAIL: Final = 4
+"""Of a text of which only the ends are read: tokens from its end, for each token from its beginning."""
 
 SALIENCE: Final = "salience"
 """What the table is called on a base model, see `rheostat.models.tables.table_of`."""
@@ -90,3 +103,24 @@ def salience_scores(table: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor |
         lent = lent.masked_fill(~mask, 0.0)
     lent = NEIGHBOUR * torch.nn.functional.pad(lent, (1, 1))
     return torch.maximum(own, torch.maximum(lent[:, :-2], lent[:, 2:]))
+
+
+def end_scores(free: torch.Tensor) -> torch.Tensor:
+    """Return how near each token is to an end of its row; `TAIL` tokens at the end count as one at the beginning.
+
+    Whoever keeps the best of a row keeps its beginning and its end, and drops one stretch between them.
+
+    Args:
+        free: Which columns hold real tokens that may be dropped, bool ``[batch, length]``; the others count nothing,
+            and get no meaningful score.
+
+    Returns:
+        Float32 ``[batch, length]``, at most 0.
+
+    Example:
+        >>> end_scores(torch.ones((1, 9), dtype=torch.bool))
+        tensor([[-0., -4., -6., -5., -4., -3., -2., -1., -0.]])
+    """
+    before = free.long().cumsum(1) - 1
+    after = free.sum(1, keepdim=True) - 1 - before
+    return -torch.minimum(TAIL * before, after).float()

@@ -25,7 +25,7 @@ from rheostat.models.families import Family, Located, locate
 from rheostat.models.flow import NOTHING, Cut, Flow, Given
 from rheostat.models.layouts import Layout
 from rheostat.models.pruned_block import pruned_block
-from rheostat.models.salience import SALIENCE, salience_scores
+from rheostat.models.salience import SALIENCE, end_scores, salience_scores
 from rheostat.models.segment import CURRENT_RUN, Everything, Run, Segment, current_segment
 from rheostat.models.tables import table_of
 
@@ -301,24 +301,30 @@ def _open_flow(model: Any, named: dict[str, Any], cut: Cut, cached_blocks: int |
     # Models hand a four-dimensional mask on as it is; so none of them builds one that nobody reads.
     named["attention_mask"] = torch.zeros((1, 1, 1, 1), device=device)
     # Where a path says who is left, nobody has to be chosen.
-    says = None if segment.path else _salience(model, named, cut, mask)
-    given = Given(batch, length, device, mask, _multiple(model, device), says)
+    scores = None if segment.path else _entry_scores(model, named, cut, mask)
+    given = Given(batch, length, device, mask, _multiple(model, device), scores)
     flow = Flow(cut, given, past=past, path=segment.path)
     flow.start_at(segment.start)
     flow.projects = segment.project
     return flow
 
 
-def _salience(model: Any, named: dict[str, Any], cut: Cut, mask: torch.Tensor | None) -> torch.Tensor | None:
-    """Return how much each token says, where a cut goes by it."""
+def _entry_scores(model: Any, named: dict[str, Any], cut: Cut, mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Return what each token is worth, where a part of the cut is made before the first block."""
     if cut.rate == 1.0 or cut.entry == 0.0:
         return None
+    if cut.entry_scorer == "ends":
+        batch, length, device = _shape_of(named)
+        real = torch.ones((batch, length), dtype=torch.bool, device=device) if mask is None else mask
+        return end_scores(real if cut.marked is None else real & ~cut.marked.to(device))
     ids, table = named.get("input_ids"), table_of(model, SALIENCE)
     if ids is None or table is None:
         raise SettingError(
             "A cut before the first block goes by the salience of token ids.",
             given="inputs_embeds" if ids is None else "a model without a table of it",
-            mend="Pass input_ids." if ids is None else "Fine-tune it with entry above 0, or attach with entry=0.",
+            mend="Pass input_ids."
+            if ids is None
+            else 'Fine-tune it with this entry, or take entry_scorer="ends" or entry=0.',
         )
     return salience_scores(table, ids, mask)
 

@@ -43,6 +43,7 @@ _PREFERRED: Final[Mapping[str, tuple[Value, ...]]] = {
     # A trained bundle brings its own, which holds as long as no configuration names it.
     "decay": (1.0,),
     "entry": (0.0,),
+    "entry_scorer": ("salience",),
     # "auto" is the fastest of them, measured on this machine.
     "backend": ("auto",),
     "exit": (0.8, 0.9, 0.95, 0.99, 1.0),

@@ -173,7 +173,7 @@ def look_at_reference(subject: Subject) -> str | None:
         inputs["input_ids"],
         real,
         [(max(LENGTHS), cut.rate)],
-        rule=Rule(cut.floor, (cut.first, cut.last), subject.score, cut.decay, cut.entry),
+        rule=Rule(cut.floor, (cut.first, cut.last), subject.score, cut.decay, cut.entry, cut.entry_scorer),
         position_ids=inputs["position_ids"],
     )
     handle = attach(model.double(), subject.technique)

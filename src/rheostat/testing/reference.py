@@ -55,8 +55,10 @@ class Rule:
         ends: Whether the first and the last real column of a turn are protected; None for the family's default.
         score: How a key is scored.
         decay: After l blocks about ``rate ** (l ** decay)`` of a turn is left.
-        entry: About ``rate ** entry`` of a turn enters the first block, by the model's table of salience, and blocks
-            keep ``rate ** (1 - entry)`` in place of the rate.
+        entry: About ``rate ** entry`` of a turn enters the first block, and blocks keep ``rate ** (1 - entry)`` in
+            place of the rate.
+        entry_scorer: Who enters: by the model's table of ``"salience"``, or a fifth of them from the beginning of a
+            turn and the rest from its end, ``"ends"``.
     """
 
     floor: int = 5
@@ -64,6 +66,7 @@ class Rule:
     score: Score = column_sum
     decay: float = 1.0
     entry: float = 0.0
+    entry_scorer: str = "salience"
 
 
 def masked_reference(
@@ -89,7 +92,7 @@ def masked_reference(
     plain.set_attn_implementation("eager")
     run = _Run(locate(plain), mask.bool(), list(turns), rule or Rule())
     if run.rule.entry:
-        run.enter(input_ids, salience_of(plain))
+        run.enter(run.near() if run.rule.entry_scorer == "ends" else run.telling(input_ids, salience_of(plain)))
     with torch.no_grad(), run.watching():
         output = plain(input_ids=input_ids, attention_mask=mask.long(), use_cache=False, **inputs)
     logits = output.logits if hasattr(output, "logits") else output.last_hidden_state
@@ -106,19 +109,38 @@ class _Run:
         self.weights: torch.Tensor | None = None
         self.middle: torch.Tensor | None = None
 
-    def enter(self, ids: torch.Tensor, table: torch.Tensor | None) -> None:
-        """Choose who enters the first block: who says most, or stands beside one that says twice as much."""
+    def enter(self, scores: list[torch.Tensor]) -> None:
+        """Choose who enters the first block, by scores of each row's columns."""
+        for row, own in enumerate(scores):
+            for part, rate in self._parts():
+                self.alive[row, part] = self._best(row, part, rate**self.rule.entry, own[part])
+
+    def telling(self, ids: torch.Tensor, table: torch.Tensor | None) -> list[torch.Tensor]:
+        """Score what says most, or stands beside one that says twice as much."""
         if table is None:
             raise AssertionError("a cut before the first block needs a table of salience")
+        found = []
         for row, tokens in enumerate(ids.tolist()):
             says = [float(table[token]) if real else 0.0 for token, real in zip(tokens, self.mask[row], strict=True)]
             lends = [0.0, *(0.0 if math.isinf(own) else own / 2 for own in says), 0.0]
-            scores = torch.tensor([max(own, lends[at], lends[at + 2]) for at, own in enumerate(says)])
-            start = 0
-            for length, rate in self.turns:
-                part = slice(start, start + length)
-                self.alive[row, part] = self._best(row, part, rate**self.rule.entry, scores[part])
-                start += length
+            found.append(torch.tensor([max(own, lends[at], lends[at + 2]) for at, own in enumerate(says)]))
+        return found
+
+    def near(self) -> list[torch.Tensor]:
+        """Score what stands near an end of its turn; four tokens at the end are as near as one at the beginning."""
+        found = [torch.zeros(real.shape[0]) for real in self.mask]
+        for row, scores in enumerate(found):
+            for part, _ in self._parts():
+                columns = [column for column in range(part.start, part.stop) if self.mask[row, column]]
+                for at, column in enumerate(columns):
+                    scores[column] = -min(4 * at, len(columns) - 1 - at)
+        return found
+
+    def _parts(self) -> Iterator[tuple[slice, float]]:
+        start = 0
+        for length, rate in self.turns:
+            yield slice(start, start + length), rate
+            start += length
 
     @contextmanager
     def watching(self) -> Iterator[None]:

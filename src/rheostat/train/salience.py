@@ -1,4 +1,4 @@
-"""What each token says about the labels: a linear model over the vocabulary, learnt in seconds."""
+"""Who enters the first block: by place, or by what tokens say about the labels, which a linear model learns."""
 
 from __future__ import annotations
 
@@ -34,13 +34,18 @@ _IN_BLOCKS: Final = 1.2
 
 
 def early_dial(model: nn.Module, data: TextData) -> TokenPruning:
-    """Return the token dial that cuts before the first block, where single words tell enough of the labels.
+    """Return the token dial that cuts before the first block, where something tells who need not be read at all.
+
+    Of what a language model continues, that is the stretch between its ends. For classification, single words have to
+    tell enough of the labels.
 
     An encoder's blocks cut together what 1.2 blocks cut in the paper, however many they are; a decoder's, where one
     token has to hear of all others, cut nothing. Where words do not tell enough, as in pairs of texts, who enters
     cannot be told by a table of words: then the dial is the paper's.
     """
-    if data.task != "classification" or words_tell(data.split("train")) < _ENOUGH:
+    if data.task == "causal-lm":
+        return TokenPruning(entry=1.0, entry_scorer="ends")
+    if words_tell(data.split("train")) < _ENOUGH:
         return TokenPruning()
     found = locate(model)
     return TokenPruning(entry=1.0 if found.family.kind == "decoder" else max(1.0 - _IN_BLOCKS / len(found.blocks), 0.0))
@@ -87,15 +92,16 @@ def give_salience(loaded: LoadedModel, settings: FinetuneSettings, rows: Sequenc
         SettingError: If the rows have no labels.
     """
     set_salience(loaded.model, None)
-    if not getattr(settings.worn, "entry", 0.0):
+    by_ids = getattr(settings.worn, "entry_scorer", None) == "salience"
+    if not getattr(settings.worn, "entry", 0.0) or not by_ids:
         wanted = settings.task == "classification" and settings.chosen_recipe.early
         why = "by choice, or because single words tell too little of the labels"
         return f"Every token enters the first block, {why}." if wanted else None
     if "label" not in rows[0]:
         raise SettingError(
-            "A cut before the first block goes by what tokens say about labels.",
+            "What tokens say about labels is learnt from labels.",
             given="a language model's rows",
-            mend="Leave entry out.",
+            mend='Cut by place, with entry_scorer="ends", or leave entry out.',
         )
     teach_salience(loaded.model, loaded.tokenizer, rows)
     return f"What each token id says about the labels was learnt from {len(rows)} train rows."

@@ -62,7 +62,7 @@ class FinetuneSettings:
         out: The bundle's folder.
         task: ``"classification"`` or ``"causal-lm"``.
         technique: What the model wears; None for the token dial, which with some recipes cuts before the first block
-            where words tell the labels, see `rheostat.train.salience.early_dial`.
+            where something tells who need not be read, see `rheostat.train.salience.early_dial`.
         columns: The names of the data's columns, where ``data`` is a file or folder.
         limit: Use a stratified sample of so many train rows; None for all.
         epochs: Passes over the training data, at least 1.
