@@ -9,8 +9,8 @@ both can be judged at the same time. `speed` measures time to first token on the
 does not depend on what the weights are, and wants a machine that does nothing else.
 
 Perplexity of continuations and last words are judged by `python -m benchmarks.language --model BUNDLE --scorers ends
---others --rates 0.5 0.33 --windows 16 --words 150 --pairs 0`, and by the same with the plain model; `table` prints them, too,
-from `--language`, two files.
+--others --rates 0.4 0.2 --windows 16 --words 150 --pairs 0`, and by the same with the plain model; `table` prints them,
+too, from `--language`, two files.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--recipe", default="mixed", help="mixed or uniform")
-    parser.add_argument("--keep-low", type=float, default=0.25)
+    parser.add_argument("--keep-low", type=float, default=0.15)
     parser.add_argument("--scorer", default="ends", help="who goes on: ends, or a scorer of the token dial, say mean")
     parser.add_argument("--learning-rate", type=float, default=4.8e-4)
     parser.add_argument(
@@ -256,7 +256,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--models", nargs="+", choices=["untuned", "tuned"], default=["untuned", "tuned"])
     parser.add_argument("--language", type=Path, nargs="*", default=[], help="files of benchmarks.language to print")
-    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.5, 0.33])
+    parser.add_argument("--keeps", type=float, nargs="+", default=[1.0, 0.4, 0.2])
     parser.add_argument("--reviews", type=int, default=400, help="reviews that are judged")
     parser.add_argument("--pairs", type=int, default=16, help="reviews that are timed")
     options = parser.parse_args(arguments)

@@ -131,7 +131,7 @@ def test_the_recipe_says_the_entry_unless_the_technique_does(
 def test_the_more_blocks_an_encoder_has_the_less_each_cuts(kind: str, blocks: int, entry: float) -> None:
     model = tiny_model(kind, AutoModel, num_hidden_layers=blocks)
     assert early_dial(model, make_data()).entry == pytest.approx(entry)
-    assert early_dial(model, make_data("causal-lm")) == TokenPruning()
+    assert early_dial(model, make_data("causal-lm")) == TokenPruning(entry=1.0, entry_scorer="ends")
 
 
 def test_where_words_tell_nothing_everything_enters(settings: FinetuneSettings) -> None:
@@ -159,8 +159,15 @@ def test_going_on_without_an_entry_leaves_the_table_behind(settings: FinetuneSet
 
 
 def test_a_language_model_has_no_labels_to_go_by(writing: FinetuneSettings) -> None:
-    assert with_technique(
-        replace(writing, recipe=Mixed()), make_data("causal-lm"), tiny_model("llama", AutoModel)
-    ).worn == (TokenPruning())
-    with pytest.raises(SettingError, match="what tokens say about labels"):
+    with pytest.raises(SettingError, match="learnt from labels"):
         finetune(replace(writing, technique=TokenPruning(entry=0.5)))
+
+
+def test_a_language_model_reads_the_ends_of_its_prompts(writing: FinetuneSettings) -> None:
+    folder = finetune(replace(writing, recipe=Mixed()))
+    bundle = load(folder)
+    assert bundle.handle.technique == TokenPruning(entry=1.0, entry_scorer="ends")
+    assert not (folder / "salience.safetensors").exists()
+    with torch.no_grad(), bundle.handle.at(tokens=0.5):
+        bundle.model(input_ids=torch.arange(20)[None])
+    assert bundle.handle.entered() == [[0, 1, *range(12, 20)]]
