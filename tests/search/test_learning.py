@@ -60,3 +60,11 @@ def test_a_model_as_it_is_and_a_trained_one(tmp_path: Path, data: TextData) -> N
     assert facts_of(str(tmp_path / "trained"), "classification").words
     (tmp_path / "trained" / "words.safetensors").unlink()
     assert not facts_of(str(tmp_path / "trained"), "classification").words
+
+
+def test_a_language_model_as_it_is_reads_the_ends_of_prompts(tmp_path: Path) -> None:
+    source = save_tiny(tmp_path / "model", "causal-lm")
+    write_texts(tmp_path / "texts", make_data("causal-lm"), ("train", "validation"))
+    order = {"model": str(source), "data": str(tmp_path / "texts"), "training": {}, "more": {}}
+    learn({**order, "out": str(tmp_path / "wrapped")})
+    assert load(tmp_path / "wrapped").handle.technique == TokenPruning(entry=1.0, entry_scorer="ends")
