@@ -119,7 +119,7 @@ def end_scores(free: torch.Tensor) -> torch.Tensor:
 
     Example:
         >>> end_scores(torch.ones((1, 9), dtype=torch.bool))
-        tensor([[-0., -4., -6., -5., -4., -3., -2., -1., -0.]])
+        tensor([[ 0., -4., -6., -5., -4., -3., -2., -1.,  0.]])
     """
     before = free.long().cumsum(1) - 1
     after = free.sum(1, keepdim=True) - 1 - before

@@ -89,5 +89,6 @@ class TokenPruning(Cutting):
         ends = ("last" if decoder else "first") if self.protect == "auto" else self.protect
         first, last = _PROTECT[ends]
         scorer = make_scorer(self.scorer)
-        rest = (self.decay, self.entry, self.entry_scorer)
-        return Cut(settings["tokens"], self.floor, scorer, first, last, marked, *rest)
+        return Cut(
+            settings["tokens"], self.floor, scorer, first, last, marked, self.decay, self.entry, self.entry_scorer
+        )
