@@ -123,4 +123,4 @@ def end_scores(free: torch.Tensor) -> torch.Tensor:
     """
     before = free.long().cumsum(1) - 1
     after = free.sum(1, keepdim=True) - 1 - before
-    return -torch.minimum(TAIL * before, after).float()
+    return (-torch.minimum(TAIL * before, after)).float()

@@ -57,9 +57,8 @@ class TokenPruning(Cutting):
         SettingError: If a setting is unfit.
 
     Example:
-        >>> TokenPruning(floor=8, scorer="mean").to_json()
-        {'name': 'tokens', 'floor': 8, 'scorer': 'mean', 'protect': 'auto', 'decay': 1.0, 'entry': 0.0,
-         'entry_scorer': 'salience'}
+        >>> TokenPruning(floor=8, scorer="mean")
+        TokenPruning(floor=8, scorer='mean', protect='auto', decay=1.0, entry=0.0, entry_scorer='salience')
     """
 
     floor: int = 5
