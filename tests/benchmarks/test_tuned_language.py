@@ -52,7 +52,7 @@ def test_judge_speed_and_table(
     for name in ("untuned", "tuned"):
         tuned_language.main(["judge", *given, "--models", name, "--reviews", "9"])
     tuned_language.main(["speed", *given, "--pairs", "3"])
-    judged = [json.loads((tmp_path / f"tuned-language-{name}.json").read_text()) for name in ("untuned", "tuned")]
+    judged = [json.loads((tmp_path / f"tuned-language-ends-{name}.json").read_text()) for name in ("untuned", "tuned")]
     for content in judged:
         assert [(row["keep"], row["reviews"]) for row in content["rows"]] == [(1.0, 9), (0.6, 9)]
         assert all(row["accuracy_95"][0] <= row["accuracy"] <= row["accuracy_95"][1] for row in content["rows"])
