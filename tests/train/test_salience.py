@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModel
 
 from rheostat.bundle import load
+from rheostat.cli.heavy import finetune_settings
 from rheostat.core.errors import SettingError
 from rheostat.core.text import Split
 from rheostat.models.salience import salience_of
@@ -171,3 +172,10 @@ def test_a_language_model_reads_the_ends_of_its_prompts(writing: FinetuneSetting
     with torch.no_grad(), bundle.handle.at(tokens=0.5):
         bundle.model(input_ids=torch.arange(20)[None])
     assert bundle.handle.entered() == [[0, 1, *range(12, 20)]]
+
+
+@pytest.mark.parametrize(("task", "by"), [("causal-lm", "ends"), ("classification", "salience")])
+def test_the_command_line_cuts_a_prompt_by_place_and_a_text_by_words(task: str, by: str) -> None:
+    asked = {"model": "m", "data": "d", "out": Path("o"), "task": task, "recipe": None, "recipe_changes": {}}
+    made = finetune_settings({**asked, "entry": 0.5}, {})
+    assert made.technique == TokenPruning(entry=0.5, entry_scorer=by)
