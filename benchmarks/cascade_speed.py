@@ -31,7 +31,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Time the readings and cascades of a bundle; return what was found."""
     data = load_data(args.data, "classification", seed=0)
     folder = args.work / f"{args.data.stem}-{args.recipe}-{args.seed}"
-    plain, fixed = load(folder), reading(args.recipe, args.depths, args.words)
+    plain, fixed = load(folder), reading(folder, args.recipe, args.depths, args.words)
     worn = configured(load(folder), {**fixed, "cascade": 0.0}, data, args.max_length)
     dial = {name: float(value) for name, value in fixed.items() if name == "depth"}
     inputs = [each for _, each in batches(worn, sample(data.split("test"), args.rows, 0), args.batch_size)]

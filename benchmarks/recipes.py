@@ -10,9 +10,9 @@ keep rate and whole, in int8 at the shallowest depth that the recipe trains, and
 cascade would answer, and for how many texts it would read twice; with `--words 1` what a text's words say by themselves
 is heard beside the model (`rheostat.techniques.Words`). `table` prints the Markdown tables of the docs: means
 over seeds with Student's interval, and the majority class and the linear model beside them. `mixed` trains the depths
-of `--depths`, too, and is judged there; `plain` is judged with a cut before the first block as well, which it never saw
-in training. Settings are fixed beforehand, on a validation part of train (docs/lab-log.md), with `--far 1200` on one
-that shares few names with what is learnt from;
+of `--depths`, too, and is judged there. A bundle is judged with the cut before the first block that it was trained
+with; `plain` without one, and with one, which it never saw in training. Settings are fixed beforehand, on a validation
+part of train (docs/lab-log.md), with `--far 1200` on one that shares few names with what is learnt from;
 nothing is chosen by the test split.
 """
 
@@ -30,7 +30,7 @@ import torch
 
 from benchmarks.common import RESULTS, commit
 from benchmarks.far import far_split
-from rheostat.bundle import Bundle, load
+from rheostat.bundle import Bundle, load, read_manifest, save_bundle
 from rheostat.core.files import write_atomically
 from rheostat.core.measurement import read_measurements
 from rheostat.core.metrics import Metric
@@ -46,6 +46,7 @@ from rheostat.measure.probes import machine
 from rheostat.measure.quality import classification_quality
 from rheostat.models.salience import salience_of
 from rheostat.models.words import words_of
+from rheostat.techniques import TokenPruning
 from rheostat.techniques.configuration import configure
 from rheostat.train.data import load_data
 from rheostat.train.examples import make_examples
@@ -55,11 +56,9 @@ from rheostat.train.salience import teach_salience
 from rheostat.train.words import teach_words
 
 RECIPES = ("plain", "uniform", "sandwich", "mixed")
-KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (0.6, 0.5, 0.4, 0.3, 0.2)}
-EARLY = {"fp32": (0.5, 0.3), "int8": (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)}
-"""Keep rates that are judged, and those where a part of the cut is made before the first block."""
+KEEPS = {"fp32": (1.0, 0.5, 0.3), "int8": (1.0, 0.6, 0.4, 0.3, 0.2, 0.1)}
 ENTRY = 0.8
-"""What six blocks get; see `rheostat.train.salience.early_dial`."""
+"""What six blocks get where words tell enough of the labels; see `rheostat.train.salience.early_dial`."""
 FIRST = (0.3, 0.2, 0.1)
 """Keep rates of a cascade's first reading."""
 THRESHOLDS = (0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98)
@@ -104,18 +103,22 @@ def _recipe(args: argparse.Namespace, name: str) -> Recipe:
     return replace(found, depths=tuple(args.depths)) if isinstance(found, Mixed) else found
 
 
-def _dials(args: argparse.Namespace, recipe: str) -> Iterator[tuple[dict[str, Any], tuple[float, ...]]]:
-    """Yield what a recipe is judged at: precision, entry, and depth if not all blocks run; and keep rates."""
-    own = _recipe(args, recipe)
-    entries = (ENTRY,) if own.early else (0.0, ENTRY) if recipe == "plain" else (0.0,)
+def _dials(args: argparse.Namespace, recipe: str, own: float) -> Iterator[tuple[dict[str, Any], tuple[float, ...]]]:
+    """Yield what a recipe is judged at, given the entry of its bundle: precision, entry, depth; and keep rates."""
+    entries = (own, ENTRY) if recipe == "plain" else (own,)
     # The last depth is all blocks.
-    depths = [{}, *({"depth": depth} for depth in args.depths[:-1] if "depth" in own.trains)]
+    trained = "depth" in _recipe(args, recipe).trains
+    depths = [{}, *({"depth": depth} for depth in args.depths[:-1] if trained)]
     for entry in entries:
-        for precision in KEEPS:
-            keeps = EARLY[precision] if entry else KEEPS[precision]
+        for precision, keeps in KEEPS.items():
             for depth in depths:
-                whole = (1.0,) if precision == "fp32" and own.early else ()
-                yield {"precision": precision, "entry": entry, **depth}, (*whole, *keeps)
+                # Where nothing is dropped, both entries are the same.
+                yield {"precision": precision, "entry": entry, **depth}, keeps[entry != own :]
+
+
+def _entry(folder: Path) -> float:
+    """Return which part of the cut the bundle in a folder makes before the first block."""
+    return float(read_manifest(folder)["technique"]["entry"])
 
 
 def _settings(args: argparse.Namespace, data: TextData | Path, recipe: str, seed: int) -> FinetuneSettings:
@@ -140,7 +143,7 @@ def _judged(args: argparse.Namespace, folder: Path, recipe: str, data: TextData)
     """Return accuracy by precision, depth and entry, then by keep rate."""
     found: dict[str, dict[str, float]] = {}
     test = data.split("validation" if args.far else "test")
-    for fixed, keeps in _dials(args, recipe):
+    for fixed, keeps in _dials(args, recipe, _entry(folder)):
         bundle = configured(load(folder), fixed, data, args.max_length)
         dial = {name: value for name, value in fixed.items() if name == "depth"}
         found[_line(fixed)] = {
@@ -167,20 +170,31 @@ def configured(bundle: Bundle, fixed: Mapping[str, Any], data: TextData, max_len
 def speed(args: argparse.Namespace) -> None:
     """Measure what the settings gain on one bundle, in turn with the plain model."""
     data = Data(load_data(args.data, "classification", seed=0), "test")
-    recipe = args.recipes[0]
-    dials = [*_dials(args, "plain"), *_dials(args, "mixed")]
+    folder = _with_table(_folder(args, args.recipes[0], args.seeds[0]), data.texts, args.max_length)
+    dials = [*_dials(args, "plain", 0.0), *_dials(args, "mixed", _entry(folder))]
     wanted = {_line(fixed): fixed for fixed, _ in dials}
     # What takes least time first.
     for line, fixed in sorted(wanted.items(), key=lambda one: one[1]["precision"] != "int8"):
         keeps = sorted({keep for other, some in dials if _line(other) == line for keep in some}, reverse=True)
         bench(
-            [str(_folder(args, recipe, args.seeds[0]))],
+            [str(folder)],
             Workload("classify", requests=2, batch_size=16, max_length=args.max_length, quality_rows=32),
             configurations(fixed, {"tokens": list(keeps)}),
             data=data,
             method=Method(rounds=4, sittings=2),
             options=BenchOptions(_speed_folder(args)),
         )
+
+
+def _with_table(folder: Path, data: TextData, max_length: int) -> Path:
+    """Return the folder of a bundle that can cut before the first block: the given one, or a copy with a table."""
+    bundle = load(folder)
+    if salience_of(bundle.model) is not None:
+        return folder
+    copy, entry = folder.with_name(f"{folder.name}-with-table"), _entry(folder)
+    worn = configured(bundle, {"precision": "fp32", "entry": ENTRY}, data, max_length)
+    worn.handle.detach()
+    return save_bundle(copy, worn.model, worn.tokenizer, TokenPruning(entry=entry), worn.info)
 
 
 def cascade(args: argparse.Namespace) -> None:
@@ -192,8 +206,9 @@ def cascade(args: argparse.Namespace) -> None:
             file = _cascade_file(args, recipe, seed)
             if file.exists():
                 continue
-            fixed = reading(recipe, args.depths, args.words)
-            bundle = configured(load(_folder(args, recipe, seed)), fixed, data, args.max_length)
+            folder = _folder(args, recipe, seed)
+            fixed = reading(folder, recipe, args.depths, args.words)
+            bundle = configured(load(folder), fixed, data, args.max_length)
             dial = {name: value for name, value in fixed.items() if name == "depth"}
             row = {
                 "recipe": recipe,
@@ -210,15 +225,15 @@ def cascade(args: argparse.Namespace) -> None:
             print(json.dumps({name: row[name] for name in ("recipe", "seed", "splits")}))
 
 
-def reading(recipe: str, depths: Sequence[int], words: float) -> dict[str, Any]:
-    """Return what both readings of a recipe's cascade run at, and how often the words' own answer counts.
+def reading(folder: Path, recipe: str, depths: Sequence[int], words: float) -> dict[str, Any]:
+    """Return what both readings of a bundle's cascade run at, and how often the words' own answer counts.
 
-    That is int8, the shallowest depth that it trains, and a cut before the first block where it was trained with one,
-    or for no cut at all.
+    That is int8, the shallowest depth that its recipe trains, and a cut before the first block where it was trained
+    with one, or for no cut at all.
     """
-    own = read_recipe(recipe)
-    entry = ENTRY if own.early or recipe == "plain" else 0.0
-    dials = {**({"depth": depths[0]} if isinstance(own, Mixed) else {}), **({"words": words} if words else {})}
+    entry = ENTRY if recipe == "plain" else _entry(folder)
+    mixed = isinstance(read_recipe(recipe), Mixed)
+    dials = {**({"depth": depths[0]} if mixed else {}), **({"words": words} if words else {})}
     return {"precision": "int8", "entry": entry, **dials}
 
 
@@ -262,7 +277,7 @@ def table(args: argparse.Namespace) -> None:
     print("|---|---:|---:|---:|---:|" + "---:|" * len(recipes))
     for line in dict.fromkeys(line for row in rows for line in row["accuracy"]):
         for keep in dict.fromkeys(keep for row in rows for keep in row["accuracy"].get(line, ())):
-            gain = speeds.get((line, keep))
+            gain = speeds.get(_setting(line, keep))
             shown = "" if gain is None else f"{gain.value:.2f}x ({gain.low:.2f} to {gain.high:.2f})"
             cells = " | ".join(_cell(_values(rows, recipe, line, keep)) for recipe in recipes)
             print(f"| {line.replace(' ', ' | ')} | {keep} | {shown} | {cells} |")
@@ -280,12 +295,12 @@ def _print_best(rows: list[dict[str, Any]], recipes: list[str], speeds: Mapping[
     """Print the best accuracy at each speed or above it; every recipe chooses among its own settings alike."""
     print("\n| at least | " + " | ".join(recipes) + " |\n|---:|" + "---:|" * len(recipes))
     # At neutral every model is the plain one.
-    neutral = {(f"fp32 all {entry:g}", "1"): 1.0 for entry in (0.0, ENTRY)}
-    gains = {**{setting: gain.value or 0.0 for setting, gain in speeds.items()}, **neutral}
+    gains = {**{setting: gain.value or 0.0 for setting, gain in speeds.items()}, _setting("fp32 all 0", "1"): 1.0}
+    judged = {(line, keep) for row in rows for line, found in row["accuracy"].items() for keep in found}
     for speed in SPEEDS:
         cells = []
         for recipe in recipes:
-            found = {at: _values(rows, recipe, *at) for at, gain in gains.items() if gain >= speed}
+            found = {at: _values(rows, recipe, *at) for at in judged if gains.get(_setting(*at), 0.0) >= speed}
             best = max((at for at in found if found[at]), key=lambda at: fmean(found[at]), default=None)
             cells.append("" if best is None else f"{_cell(found[best])} ({', '.join(best)})")
         print(f"| {speed:g}x | " + " | ".join(cells) + " |")
@@ -319,7 +334,7 @@ def _at_speed(
 ) -> float | None:
     """Return the accuracy of the cascade that reads most texts twice and still reaches a speed; None for none."""
     line, best = _line(row["fixed"]), None
-    once, whole = (speeds.get((line, rate)) for rate in (keep, "1"))
+    once, whole = (speeds.get(_setting(line, rate)) for rate in (keep, "1"))
     if once is None or whole is None or not once.value or not whole.value:
         return None
     for judged in row["splits"]["test"][keep].values():
@@ -330,15 +345,16 @@ def _at_speed(
 
 def _speeds(args: argparse.Namespace) -> dict[tuple[str, str], Metric]:
     folder = _speed_folder(args)
-    found = {}
-    for one in read_measurements(folder) if folder.is_dir() else []:
-        if one.status == "ok":
-            # Where nothing is dropped, it does not matter where it would be.
-            entries = (0.0, ENTRY) if one.configuration["tokens"] == 1.0 else (one.configuration["entry"],)
-            for entry in entries:
-                line = _line({**one.configuration, "entry": entry})
-                found[line, f"{one.configuration['tokens']:g}"] = one.metrics["speedup"]
-    return found
+    return {
+        _setting(_line(one.configuration), f"{one.configuration['tokens']:g}"): one.metrics["speedup"]
+        for one in (read_measurements(folder) if folder.is_dir() else [])
+        if one.status == "ok"
+    }
+
+
+def _setting(line: str, keep: str) -> tuple[str, str]:
+    """Return what speed depends on: where nothing is dropped, it does not matter where it would be."""
+    return (line.rsplit(" ", 1)[0] if keep == "1" else line), keep
 
 
 def _values(rows: list[dict[str, Any]], recipe: str, line: str, keep: str) -> list[float]:
