@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from rheostat.bundle import read_manifest
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.train import options
 from rheostat.train.finetune import finetune
-from rheostat.train.options import bf16_gain, check_device, more_arguments, precision_notes, steps_in, with_precision
+from rheostat.train.options import bf16_gain, check_device, more_arguments, setting_notes, steps_in, with_precision
 from rheostat.train.settings import FinetuneSettings
-from tests.saved import make_data
+from tests.saved import make_data, save_tiny
 
 SETTINGS = FinetuneSettings("/no/model", make_data(), Path("/no/bundle"), epochs=3, batch_size=4)
 
@@ -71,12 +72,12 @@ def test_on_a_gpu_auto_asks_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_precision_that_is_slower_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(options, "bf16_gain", lambda: 0.02)
-    (note,) = precision_notes("bf16")
+    (note,) = setting_notes(replace(SETTINGS, precision="bf16"), make_data())
     assert note.startswith("bf16 is slower than fp32 on this CPU: a matrix product takes 50 times as long.")
     assert "'auto' would take fp32" in note
-    assert precision_notes("fp32") == []
+    assert setting_notes(replace(SETTINGS, precision="fp32"), make_data()) == []
     monkeypatch.setattr(options, "bf16_gain", lambda: 1.5)
-    assert precision_notes("bf16") == []
+    assert setting_notes(replace(SETTINGS, precision="bf16"), make_data()) == []
 
 
 def test_the_gain_is_a_ratio_of_times_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +95,21 @@ def test_a_run_records_which_precision_auto_was(tmp_path: Path, models: dict[str
     assert recorded == with_precision(settings).precision
     # The same run again is complete, not another one.
     assert finetune(replace(settings, resume=True)) == folder
+
+
+def test_a_bundle_that_may_have_learnt_what_is_held_out_is_said(tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"w{row % 7} w{row % 5} w3", "label": "ab"[row % 2]}) for row in range(60)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    first = FinetuneSettings(
+        save_tiny(tmp_path / "model"), tmp_path / "rows.jsonl", tmp_path / "first", epochs=1, max_length=8
+    )
+    folder = finetune(first)
+    notes = {}
+    for seed in (0, 1):
+        more = finetune(replace(first, model=folder, out=tmp_path / f"more-{seed}", seed=seed))
+        notes[seed] = [note for note in read_manifest(more)["notes"] if "seed 0" in note and str(folder) in note]
+    assert notes[0] == []
+    (note,) = notes[1]
+    assert note.startswith(f"{folder} was trained with seed 0, and seed 1 holds out other rows")
+    # With a validation split of its own a seed holds nothing out.
+    assert setting_notes(replace(first, model=folder, seed=1), make_data()) == []

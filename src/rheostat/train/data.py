@@ -15,9 +15,11 @@ from rheostat.train.formats import Table, read_table
 from rheostat.train.labels import encode_labels, is_missing
 from rheostat.train.sampling import hold_out, stratified_sample
 
-__all__ = ["MINIMUM_TRAIN_ROWS", "USUAL_COLUMNS", "Columns", "load_data"]
+__all__ = ["HELD_OUT", "MINIMUM_TRAIN_ROWS", "USUAL_COLUMNS", "Columns", "load_data"]
 
 MINIMUM_TRAIN_ROWS = 10
+HELD_OUT = "were held out as one"
+"""How a note tells of rows that were taken from the train split for another one, by the seed."""
 _HELD_OUT_SHARE = 10  # one row in so many
 _MOST_VALIDATION_ROWS = 500
 _ORDER = ("train", "validation", "test")
@@ -264,7 +266,7 @@ def _hold_out_as(name: str, size: int, splits: dict[str, Split], seed: int, note
     train = splits["train"]
     stay, held = hold_out(_strata(train), size, seed)
     splits["train"], splits[name] = train.take(stay), train.take(held)
-    notes.append(f"There is no {name} split: {size} of {len(train)} train rows were held out as one (seed {seed}).")
+    notes.append(f"There is no {name} split: {size} of {len(train)} train rows {HELD_OUT} (seed {seed}).")
 
 
 def _limited(splits: dict[str, Split], limit: int, seed: int, notes: list[str]) -> Split:

@@ -33,7 +33,7 @@ from rheostat.train.examples import Collator, Examples, ShuffledRows, fingerprin
 from rheostat.train.learning import Learner
 from rheostat.train.ledger import LossLedger
 from rheostat.train.losses import make_loss
-from rheostat.train.options import check_tracker, more_arguments, precision_notes, steps_in, with_precision
+from rheostat.train.options import check_tracker, more_arguments, setting_notes, steps_in, with_precision
 from rheostat.train.progress import ShowProgress
 from rheostat.train.prompts import prompt_notes
 from rheostat.train.rates import usual_rate
@@ -157,7 +157,7 @@ def _prepare(settings: FinetuneSettings, data: TextData) -> _Run:
     max_length = min(settings.max_length, limit or settings.max_length)
     train = make_examples(loaded.tokenizer, data.split("train"), settings.task, max_length)
     validation = _validation(loaded, data, settings, max_length)
-    notes = [*data.notes, *_length_notes(settings, train, max_length), *precision_notes(settings.precision)]
+    notes = [*data.notes, *_length_notes(settings, train, max_length), *setting_notes(settings, data)]
     notes += filter(None, [give_salience(loaded, settings, train.rows), give_words(loaded.model, train.rows)])
     for note in notes:
         progress.say(note)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import fields, replace
+from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 import torch
 from transformers import TrainingArguments
 
+from rheostat.bundle import MANIFEST, read_manifest
 from rheostat.core.errors import SettingError
 from rheostat.core.extras import require
+from rheostat.core.text import TextData
+from rheostat.train.data import HELD_OUT
+from rheostat.train.examples import fingerprint
 from rheostat.train.settings import FinetuneSettings
 
 __all__ = [
@@ -19,7 +24,7 @@ __all__ = [
     "check_device",
     "check_tracker",
     "more_arguments",
-    "precision_notes",
+    "setting_notes",
     "steps_in",
     "with_precision",
 ]
@@ -53,8 +58,12 @@ def with_precision(settings: FinetuneSettings) -> FinetuneSettings:
     return replace(settings, precision="bf16" if on_cpu and bf16_gain() >= _WORTH_IT else "fp32")
 
 
-def precision_notes(precision: str) -> list[str]:
-    """Return what to say of a precision that was asked for and makes steps slower here."""
+def setting_notes(settings: FinetuneSettings, data: TextData) -> list[str]:
+    """Return what to say of settings that cost something: slower steps here, or a validation split that was learnt."""
+    return [*_precision_notes(settings.precision), *_source_notes(settings, data)]
+
+
+def _precision_notes(precision: str) -> list[str]:
     if precision != "bf16" or torch.cuda.is_available():
         return []
     gain = bf16_gain()
@@ -62,6 +71,17 @@ def precision_notes(precision: str) -> list[str]:
         return []
     slower = f"bf16 is slower than fp32 on this CPU: a matrix product takes {1 / gain:.2g} times as long."
     return [f"{slower} precision 'auto' would take fp32."]
+
+
+def _source_notes(settings: FinetuneSettings, data: TextData) -> list[str]:
+    source = Path(settings.model)
+    if not (source / MANIFEST).is_file() or not any(HELD_OUT in note for note in data.notes):
+        return []
+    before = read_manifest(source)["training"].get("settings", {})
+    if before.get("seed") in (None, settings.seed) or before.get("train_data") == fingerprint(data.split("train")):
+        return []
+    given = f"{source} was trained with seed {before['seed']}, and seed {settings.seed} holds out other rows"
+    return [f"{given}: if both learn from the same texts, it knows most of those that it is judged on."]
 
 
 def bf16_gain() -> float:
