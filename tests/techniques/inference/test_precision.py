@@ -90,11 +90,43 @@ def test_int8_keeps_the_bound_that_rounding_gives(engine: Any) -> None:
         error = (engine.convert(layer)(given) - layer(given)).abs()
         weight_step = layer.weight.abs().amax(1) / 127
         # One step of 7 bits: some engines leave a bit out.
-        given_step = (given.max() - given.min()) / 127
+        widest = 2 * given.abs().amax(1, keepdim=True) if engine.by_row else given.max() - given.min()
+        given_step = widest / 127
         rounded = given.abs() + given_step / 2
         bound = given_step / 2 * layer.weight.abs().sum(1) + weight_step / 2 * rounded.sum(1, keepdim=True)
     assert bool((error <= bound * 1.001).all())
     assert float(error.max()) > 0.0
+
+
+@pytest.mark.parametrize("backend", backends_of("int8"), ids=lambda backend: backend.name)
+def test_a_row_much_larger_than_the_others_costs_them_nothing_by_row(backend: Any) -> None:
+    if backend.missing() is not None:
+        pytest.skip(backend.missing())
+    torch.manual_seed(2)
+    layer, given = nn.Linear(64, 96), torch.randn(24, 64)
+    given[0] *= 200.0
+    with torch.no_grad():
+        plain, found = layer(given)[1:], backend.convert(layer)(given)[1:]
+    error = float((found - plain).norm() / plain.norm())
+    assert error < 0.03 if backend.by_row else error > 0.3
+
+
+def test_a_decoder_is_rounded_row_by_row_and_an_encoder_as_is_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def probed(layers: Any, backends: Any, bound: float) -> Any:
+        asked.append({each.name for each in backends})
+        return probe_module.Probe((Candidate("torch-int-mm", {"1": 1.0, "64": 1.0, "2048": 1.0}, 0.01),))
+
+    monkeypatch.setattr(precision_module, "probe", probed)
+    by_row = {each.name for each in backends_of("int8") if each.by_row}
+    for name, kind in (("gpt2", AutoModelForCausalLM), ("bert", AutoModelForSequenceClassification)):
+        attach(tiny_model(name, kind), Precision("int8"))
+    assert asked == [by_row, {each.name for each in backends_of("int8")}]
+    assert {"torch-x86", "torch-onednn"} & by_row == set()
+    # Who names a backend gets it.
+    attach(tiny_model("gpt2", AutoModelForCausalLM), plain_int8())
+    assert asked[-1] == {"torch-int-mm"}
 
 
 def test_what_is_left_is_reported_with_the_reason() -> None:

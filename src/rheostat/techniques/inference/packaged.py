@@ -30,6 +30,7 @@ class _Packaged(Backend):
     package: str
     make: Callable[[nn.Linear], nn.Module]
     devices: tuple[str, ...] = ("cpu", "cuda")
+    by_row: bool = True
 
     @property
     def packages(self) -> tuple[str, ...]:  # type: ignore[override]

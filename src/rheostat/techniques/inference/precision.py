@@ -54,8 +54,9 @@ class Precision(Conversion):
 
     Which library computes is measured once for a machine: each candidate in turn with plain float32, on the model's own
     layers; the fastest by the geometric mean over 1 (not in encoders), 64 and 2,048 rows is taken, also where plain is
-    faster still, and `Handle.report` says so. In ``int8`` most libraries round by the range of the whole batch: a row's
-    result depends on its batch, within the error.
+    faster still, and `Handle.report` says so. In ``int8`` an encoder's activations are rounded by the range of the
+    whole batch where that is faster: a row's result depends on its batch, within the error. A decoder's, whose first
+    token is often much larger than the others, are rounded by the range of each row, unless a backend is named.
 
     Attributes:
         precision: ``"fp32"`` (plain), ``"bf16"``, ``"fp16"``, ``"int8"``, ``"int8-weight"`` or ``"int4"``.
@@ -128,11 +129,12 @@ class Precision(Conversion):
         """
         if self.precision == "fp32":
             return _Nothing()
-        candidates = _asked(self)
+        encoder = _is_encoder(model)
+        candidates = _asked(self, encoder)
         _refuse_unfit(model)
         found = _found(model)
         timed = probe([layer for _, layer in found.layers.values()], candidates, _LAYER_BOUNDS[self.precision])
-        backend = _best(timed, candidates, _rows_of(model))
+        backend = _best(timed, candidates, ROWS[1:] if encoder else ROWS)
         found.leave(backend.fits, f"of a size that {backend.name} cannot do")
         changes = _Changes(self, model, found, timed, backend)
         try:
@@ -143,10 +145,11 @@ class Precision(Conversion):
         return changes
 
 
-def _asked(technique: Precision) -> tuple[Backend, ...]:
+def _asked(technique: Precision, encoder: bool) -> tuple[Backend, ...]:
     backends = backends_of(technique.precision)
     if technique.backend == "auto":
-        return backends
+        fit = technique.precision != "int8" or encoder
+        return backends if fit else tuple(backend for backend in backends if backend.by_row)
     named = tuple(backend for backend in backends if backend.name == technique.backend)
     if not named:
         raise SettingError(
@@ -157,13 +160,12 @@ def _asked(technique: Precision) -> tuple[Backend, ...]:
     return named
 
 
-def _rows_of(model: nn.Module) -> tuple[int, ...]:
-    """Return the numbers of rows that matter: only a decoder, on its cache, ever runs on one."""
+def _is_encoder(model: nn.Module) -> bool:
+    """Whether a model is known for an encoder: only others, on their cache, ever run on one row."""
     try:
-        kind = locate(model).family.kind
+        return locate(model).family.kind == "encoder"
     except UnsupportedModelError:
-        return ROWS
-    return ROWS[1:] if kind == "encoder" else ROWS
+        return False
 
 
 def _best(timed: Probe, backends: tuple[Backend, ...], rows: tuple[int, ...]) -> Backend:

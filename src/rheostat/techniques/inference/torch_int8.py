@@ -34,11 +34,11 @@ class _Engine(Backend):
         return missing_engine(self.engine)
 
     def convert(self, original: nn.Module) -> LowPrecisionLinear:
-        return _EngineLayer(original, self.engine)
+        return _EngineLayer(original, self.engine, bias_of(original))
 
 
 class _EngineLayer(LowPrecisionLinear):
-    def __init__(self, original: nn.Module, engine: str) -> None:
+    def __init__(self, original: nn.Module, engine: str, bias: torch.Tensor | None) -> None:
         super().__init__(original)
         weight, scales = rounded(linear_weight(original))
         self._reduce_range = activation_bits() < 8
@@ -46,7 +46,7 @@ class _EngineLayer(LowPrecisionLinear):
             quantised = torch._make_per_channel_quantized_tensor(
                 weight, scales.double(), torch.zeros_like(scales, dtype=torch.long), 0
             )
-            self._packed = torch.ops.quantized.linear_prepack(quantised, bias_of(original))
+            self._packed = torch.ops.quantized.linear_prepack(quantised, bias)
 
     def compute(self, rows: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = torch.ops.quantized.linear_dynamic(rows, self._packed, self._reduce_range)
@@ -58,6 +58,31 @@ class _EngineLayer(LowPrecisionLinear):
 
 
 @dataclass(frozen=True)
+class _RowEngine(_Engine):
+    """The same with every row brought to the range of -1 to 1 before, and back after: 8 bits a row."""
+
+    by_row: bool = True
+
+    def convert(self, original: nn.Module) -> LowPrecisionLinear:
+        return _RowEngineLayer(original, self.engine)
+
+
+class _RowEngineLayer(_EngineLayer):
+    def __init__(self, original: nn.Module, engine: str) -> None:
+        # The bias is added to what has been scaled back.
+        super().__init__(original, engine, None)
+        self._bias = bias_of(original)
+
+    def compute(self, rows: torch.Tensor) -> torch.Tensor:
+        if len(rows) == 1:
+            out = super().compute(rows)
+        else:
+            scales = rows.abs().amax(1, keepdim=True).clamp(min=1e-30)
+            out = super().compute(rows / scales).mul_(scales)
+        return out if self._bias is None else out.add_(self._bias)
+
+
+@dataclass(frozen=True)
 class _IntMm(Backend):
     """Integer products of 8-bit weights a channel and 8-bit activations a row: rows do not depend on each other."""
 
@@ -65,6 +90,7 @@ class _IntMm(Backend):
     precision: str
     devices: tuple[str, ...] = ("cpu", "cuda")
     exact_rows: bool = True
+    by_row: bool = True
 
     def convert(self, original: nn.Module) -> LowPrecisionLinear:
         return _IntMmLayer(original)
@@ -96,6 +122,7 @@ def activation_bits() -> int:
 
 BACKENDS: tuple[Backend, ...] = (
     *(_Engine(f"torch-{engine}", "int8", engine) for engine in ("x86", "fbgemm", "onednn", "qnnpack")),
+    *(_RowEngine(f"torch-{engine}-rows", "int8", engine) for engine in ("x86", "fbgemm", "onednn", "qnnpack")),
     _IntMm("torch-int-mm", "int8"),
 )
 """The ways that torch offers."""
