@@ -28,9 +28,8 @@ class Backend(ABC):
         packages: The packages it needs beside torch.
         devices: The kinds of device it runs on.
         exact_rows: Whether a row's result is the same whatever the other rows are.
-        by_row: For int8: whether activations are rounded by the range of their own row. Then a row that is much larger
-            than the others, as the first token's is in many decoders (https://arxiv.org/abs/2402.17762), costs them
-            nothing.
+        by_row: For int8: whether activations are rounded by the range of their own row. Then a row that is larger than
+            the others costs them no bits.
     """
 
     name: str

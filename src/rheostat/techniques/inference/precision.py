@@ -55,8 +55,8 @@ class Precision(Conversion):
     Which library computes is measured once for a machine: each candidate in turn with plain float32, on the model's own
     layers; the fastest by the geometric mean over 1 (not in encoders), 64 and 2,048 rows is taken, also where plain is
     faster still, and `Handle.report` says so. In ``int8`` an encoder's activations are rounded by the range of the
-    whole batch where that is faster: a row's result depends on its batch, within the error. A decoder's, whose first
-    token is often much larger than the others, are rounded by the range of each row, unless a backend is named.
+    whole batch where that is faster: a row's result depends on its batch, within the error. A decoder's, whose rows
+    differ more in range, are rounded by the range of each row, unless a backend is named.
 
     Attributes:
         precision: ``"fp32"`` (plain), ``"bf16"``, ``"fp16"``, ``"int8"``, ``"int8-weight"`` or ``"int4"``.
