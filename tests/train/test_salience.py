@@ -169,6 +169,7 @@ def test_a_language_model_reads_the_ends_of_its_prompts(writing: FinetuneSetting
     bundle = load(folder)
     assert bundle.handle.technique == TokenPruning(entry=1.0, entry_scorer="ends")
     assert not (folder / "salience.safetensors").exists()
+    assert "lies between its two ends" in (folder / "README.md").read_text()
     with torch.no_grad(), bundle.handle.at(tokens=0.5):
         bundle.model(input_ids=torch.arange(20)[None])
     assert bundle.handle.entered() == [[0, 1, *range(12, 20)]]

@@ -92,11 +92,13 @@ def give_salience(loaded: LoadedModel, settings: FinetuneSettings, rows: Sequenc
         SettingError: If the rows have no labels.
     """
     set_salience(loaded.model, None)
-    by_ids = getattr(settings.worn, "entry_scorer", None) == "salience"
-    if not getattr(settings.worn, "entry", 0.0) or not by_ids:
+    scorer = getattr(settings.worn, "entry_scorer", None)
+    if not getattr(settings.worn, "entry", 0.0):
         wanted = settings.task == "classification" and settings.chosen_recipe.early
         why = "by choice, or because single words tell too little of the labels"
         return f"Every token enters the first block, {why}." if wanted else None
+    if scorer == "ends":
+        return "What is left out of a prompt before the first block lies between its two ends."
     if "label" not in rows[0]:
         raise SettingError(
             "What tokens say about labels is learnt from labels.",
