@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["early_dial", "give_salience", "learn_salience", "teach_salience", "with_technique", "words_tell"]
 
-_ENOUGH: Final = 0.5
+_ENOUGH: Final = 0.4
 """Of what the majority class gets wrong, single words have to tell that share for an entry to be chosen."""
 _MOST_ROWS: Final = 6000
 _IN_BLOCKS: Final = 1.2
