@@ -18,6 +18,7 @@ from rheostat.models.salience import salience_of
 from rheostat.models.sources import load_model
 from rheostat.techniques import TokenPruning, configure
 from rheostat.testing import tiny_model
+from rheostat.train import salience
 from rheostat.train.finetune import FinetuneSettings, finetune
 from rheostat.train.recipes import Mixed, Uniform
 from rheostat.train.salience import early_dial, learn_salience, with_technique, words_tell
@@ -133,6 +134,12 @@ def test_the_more_blocks_an_encoder_has_the_less_each_cuts(kind: str, blocks: in
     model = tiny_model(kind, AutoModel, num_hidden_layers=blocks)
     assert early_dial(model, make_data()).entry == pytest.approx(entry)
     assert early_dial(model, make_data("causal-lm")) == TokenPruning(entry=1.0, entry_scorer="ends")
+
+
+@pytest.mark.parametrize(("told", "entry"), [(0.39, 0.0), (0.41, 0.8)])
+def test_two_fifths_are_enough(monkeypatch: pytest.MonkeyPatch, told: float, entry: float) -> None:
+    monkeypatch.setattr(salience, "words_tell", lambda train: told)
+    assert early_dial(tiny_model("bert", AutoModel, num_hidden_layers=6), make_data()).entry == pytest.approx(entry)
 
 
 def test_where_words_tell_nothing_everything_enters(settings: FinetuneSettings) -> None:

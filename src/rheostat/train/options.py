@@ -77,7 +77,7 @@ def _source_notes(settings: FinetuneSettings, data: TextData) -> list[str]:
     source = Path(settings.model)
     if not (source / MANIFEST).is_file() or not any(HELD_OUT in note for note in data.notes):
         return []
-    before = read_manifest(source)["training"].get("settings", {})
+    before = read_manifest(source).get("training", {}).get("settings", {})
     if before.get("seed") in (None, settings.seed) or before.get("train_data") == fingerprint(data.split("train")):
         return []
     given = f"{source} was trained with seed {before['seed']}, and seed {settings.seed} holds out other rows"
