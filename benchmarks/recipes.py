@@ -113,7 +113,7 @@ def _dials(args: argparse.Namespace, recipe: str, own: float) -> Iterator[tuple[
         for precision, keeps in KEEPS.items():
             for depth in depths:
                 # Where nothing is dropped, both entries are the same.
-                yield {"precision": precision, "entry": entry, **depth}, keeps[entry != own :]
+                yield {"precision": precision, "entry": entry, **depth}, keeps if entry == own else keeps[1:]
 
 
 def _entry(folder: Path) -> float:

@@ -102,11 +102,12 @@ def test_cascades_are_counted_from_two_readings(
     assert not capsys.readouterr().out, "what is on file was made again"
     measured = [
         SimpleNamespace(
-            configuration={"precision": "int8", "depth": 1.0, "entry": 0.4, "tokens": keep},
+            configuration={"precision": "int8", "depth": 1.0, "entry": entry, "tokens": keep},
             metrics={"speedup": Metric(gain, "1", gain, gain)},
             status="ok",
         )
-        for keep, gain in ((1.0, 2.0), (0.1, 20.0))
+        # Where nothing is dropped, what was timed with another entry serves as well.
+        for entry, keep, gain in ((0.0, 1.0, 2.0), (0.4, 0.1, 20.0))
     ]
     (tmp_path / "recipes-words-speed").mkdir()
     monkeypatch.setattr(recipes, "read_measurements", lambda folder: measured)

@@ -10,6 +10,7 @@ import torch
 from rheostat.bundle import read_manifest
 from rheostat.core.errors import RheostatError, SettingError
 from rheostat.train import options
+from rheostat.train.data import load_data
 from rheostat.train.finetune import finetune
 from rheostat.train.options import bf16_gain, check_device, more_arguments, setting_notes, steps_in, with_precision
 from rheostat.train.settings import FinetuneSettings
@@ -111,5 +112,10 @@ def test_a_bundle_that_may_have_learnt_what_is_held_out_is_said(tmp_path: Path) 
     assert notes[0] == []
     (note,) = notes[1]
     assert note.startswith(f"{folder} was trained with seed 0, and seed 1 holds out other rows")
+    # Other texts with the same seed: it knows none of them.
+    (tmp_path / "others.jsonl").write_text("\n".join(rows[:40]))
+    others = load_data(tmp_path / "others.jsonl", "classification", seed=0)
+    assert setting_notes(replace(first, model=folder), others) == []
+    assert len(setting_notes(replace(first, model=folder, seed=1), others)) == 1
     # With a validation split of its own a seed holds nothing out.
     assert setting_notes(replace(first, model=folder, seed=1), make_data()) == []
